@@ -1,0 +1,2 @@
+//! `syncjournal-agent`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The syncjournal Postgres extension.
+pgrx::pg_module_magic!();

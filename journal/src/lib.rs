@@ -1,0 +1,2 @@
+//! The pure core of syncjournal.
+#![forbid(unsafe_code)]
