@@ -1,0 +1,23 @@
+-- Who takes part: every node ever heard of, and which of them this database is.
+
+create table syncjournal.known_node (
+    node_id uuid primary key,
+    -- The node's part of every version that it writes: never zero, never used by two nodes.
+    node_tag int4 not null unique check (node_tag > 0),
+    node_name text not null check (node_name <> ''),
+    owner text,
+    contact text,
+    url text,
+    known_since timestamptz not null default pg_catalog.now()
+);
+
+-- One row or none. Left out of dumps: a restored copy must not take itself for its original.
+create table syncjournal.local_node (
+    is_local boolean primary key default true check (is_local),
+    node_id uuid not null references syncjournal.known_node,
+    -- Where this identity was taken up; a difference betrays a copied database.
+    system_identifier int8 not null,
+    database_oid oid not null
+);
+
+select pg_catalog.pg_extension_config_dump('syncjournal.known_node', '');

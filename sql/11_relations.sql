@@ -1,0 +1,36 @@
+-- The tracked tables, and every column layout in which entries of them were ever written.
+
+create table syncjournal.tracked_relation (
+    relation_id int4 generated always as identity primary key,
+    -- regclass, not oid: a dump carries the name, so a restored database finds its tables again.
+    relid regclass not null unique,
+    identity_column name not null,
+    -- Whether the identity column came with track() and goes with untrack().
+    identity_added boolean not null,
+    keys text not null check (keys in ('global', 'local')),
+    -- The columns that gave the rows present at track() their identity; null: the primary key.
+    natural_key name[],
+    conflict_policy text not null,
+    exclude_columns name[] not null,
+    -- The layout that capture writes now.
+    layout_id int4,
+    tracked_since timestamptz not null default pg_catalog.now()
+);
+
+-- Content-addressed: the same definition is the same layout, whichever node wrote it first.
+create table syncjournal.relation_layout (
+    layout_id int4 generated always as identity primary key,
+    fingerprint uuid not null unique,
+    -- The table here that the layout belongs to; null: not tracked here.
+    relation_id int4 references syncjournal.tracked_relation on delete set null,
+    schema_name text not null,
+    table_name text not null,
+    definition bytea not null
+);
+
+create index relation_layout_relation_id on syncjournal.relation_layout (relation_id);
+
+select pg_catalog.pg_extension_config_dump('syncjournal.tracked_relation', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.tracked_relation_relation_id_seq', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.relation_layout', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.relation_layout_layout_id_seq', '');

@@ -1,0 +1,63 @@
+-- The other ends: what each may have, how far each has come, and the sets that went either way.
+
+create table syncjournal.registered_peer (
+    peer_id int2 generated always as identity primary key,
+    peer_name text not null unique check (peer_name <> ''),
+    -- Null until the peer has shown itself.
+    node_id uuid unique,
+    include text[] not null,
+    exclude text[] not null,
+    direction text not null check (direction in ('send', 'receive', 'both')),
+    active boolean not null default true,
+    -- The peer has everything that is visible in this snapshot of ours; null: nothing yet.
+    confirmed pg_snapshot,
+    registered_at timestamptz not null default pg_catalog.now()
+);
+
+-- How far this database has come with each source: everything visible in the source's snapshot is
+-- here. set_id and part: the last part applied of a set that is not complete yet.
+create table syncjournal.received (
+    node_id uuid primary key,
+    snapshot pg_snapshot,
+    set_id uuid,
+    part int4,
+    received_at timestamptz not null default pg_catalog.now()
+);
+
+-- Sets made for a peer and sets applied from one.
+create table syncjournal.set_log (
+    set_id uuid primary key,
+    direction text not null check (direction in ('sent', 'received')),
+    peer_id int2 not null,
+    mode text not null check (mode in ('changes', 'full')),
+    from_snapshot pg_snapshot not null,
+    to_snapshot pg_snapshot not null,
+    parts int4 not null,
+    entries int8 not null,
+    bytes int8 not null,
+    made_at timestamptz not null default pg_catalog.now(),
+    -- Sent: the peer has it. Received: its last part is applied.
+    confirmed_at timestamptz
+);
+
+create index set_log_peer_id on syncjournal.set_log (peer_id, made_at);
+
+-- Running totals of each peer, one row made with the peer.
+create table syncjournal.peer_activity (
+    peer_id int2 primary key references syncjournal.registered_peer on delete cascade,
+    entries_sent int8 not null default 0,
+    bytes_sent int8 not null default 0,
+    entries_applied int8 not null default 0,
+    bytes_applied int8 not null default 0,
+    conflicts int8 not null default 0,
+    sync_count int8 not null default 0,
+    last_sync_at timestamptz,
+    last_error text,
+    last_error_at timestamptz
+) with (fillfactor = 50);
+
+select pg_catalog.pg_extension_config_dump('syncjournal.registered_peer', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.registered_peer_peer_id_seq', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.received', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.set_log', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.peer_activity', '');

@@ -1,0 +1,26 @@
+-- What apply could not simply lay on top: rows that both sides had changed.
+
+create table syncjournal.conflict_log (
+    conflict_id int8 generated always as identity primary key,
+    detected_at timestamptz not null default pg_catalog.clock_timestamp(),
+    peer_id int2 not null,
+    schema_name text not null,
+    table_name text not null,
+    row_id uuid not null,
+    conflict_type text not null check (conflict_type in (
+        'insert_exists', 'update_origin_differs', 'update_exists', 'update_deleted',
+        'update_missing', 'delete_origin_differs', 'delete_missing', 'multiple_unique_conflicts')),
+    policy text not null,
+    -- The version at which the two sides parted, and the heads of both.
+    base_version uuid,
+    local_version uuid,
+    remote_version uuid,
+    base jsonb,
+    local jsonb,
+    remote jsonb,
+    winner text check (winner in ('local', 'remote', 'merged')),
+    status text not null check (status in ('resolved', 'pending'))
+);
+
+select pg_catalog.pg_extension_config_dump('syncjournal.conflict_log', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.conflict_log_conflict_id_seq', '');

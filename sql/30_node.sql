@@ -1,0 +1,85 @@
+-- Naming this database, and giving a copy of one a name of its own.
+
+-- Makes `name` this database's node. A tag is 31 random bits: it is tried against all known nodes
+-- here, and peers refuse each other when theirs are equal nevertheless.
+create function syncjournal.take_identity(name text, owner text, contact text, url text)
+returns uuid
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    new_id uuid;
+    tag int4;
+begin
+    if coalesce(trim(name), '') = '' then
+        raise exception 'a node needs a name' using errcode = 'invalid_parameter_value';
+    end if;
+    loop
+        new_id := gen_random_uuid();
+        tag := ('x' || left(new_id::text, 8))::bit(32)::int4 & x'7fffffff'::int4;
+        exit when tag > 0
+            and not exists (select from syncjournal.known_node k where k.node_tag = tag);
+    end loop;
+    insert into syncjournal.known_node (node_id, node_tag, node_name, owner, contact, url)
+    values (new_id, tag, name, owner, contact, url);
+    insert into syncjournal.local_node (node_id, system_identifier, database_oid)
+    select new_id, s.system_identifier, d.oid
+    from pg_control_system() s, pg_database d where d.datname = current_database();
+    return new_id;
+end
+$$;
+
+create function syncjournal.create_node(
+    name text, owner text default null, contact text default null, url text default null)
+returns uuid
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    present text;
+begin
+    lock table syncjournal.local_node in share row exclusive mode;
+    select k.node_name into present
+    from syncjournal.local_node join syncjournal.known_node k using (node_id);
+    if found then
+        raise exception 'this database is already node "%"', present
+            using errcode = 'duplicate_object',
+                hint = 'A copy of another node''s database takes a new identity by'
+                    ' syncjournal.adopt_clone(name).';
+    end if;
+    if exists (select from syncjournal.journal) then
+        raise exception 'this database holds the journal of another node'
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'It was restored from that node''s dump: take a new identity by'
+                    ' syncjournal.adopt_clone(name).';
+    end if;
+    perform syncjournal.open_segment();
+    return syncjournal.take_identity(name, owner, contact, url);
+end
+$$;
+
+-- The rows and their histories stay. What others had confirmed to the original says nothing about
+-- this database, and xids of another cluster would lie in this one's future.
+create function syncjournal.adopt_clone(name text) returns uuid
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+    lock table syncjournal.local_node in share row exclusive mode;
+    if exists (select from syncjournal.known_node k where k.node_name = adopt_clone.name) then
+        raise exception 'there is a node "%" already', name
+            using errcode = 'duplicate_object',
+                hint = 'Give the copy a name that no node of the network has.';
+    end if;
+    if not exists (select from syncjournal.known_node) then
+        raise exception 'this database is not a copy of a node'
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Name it by syncjournal.create_node(name).';
+    end if;
+    delete from syncjournal.local_node;
+    update syncjournal.registered_peer set confirmed = null;
+    update syncjournal.journal set xid = pg_current_xact_id() where xid > pg_current_xact_id();
+    if not exists (
+        select from pg_inherits where inhparent = 'syncjournal.journal'::regclass) then
+        perform syncjournal.open_segment();
+    end if;
+    return syncjournal.take_identity(name, null, null, null);
+end
+$$;
