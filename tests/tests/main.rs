@@ -1,0 +1,4 @@
+//! Every test on real clusters, as one binary: they share the clusters of [`syncjournal_tests::shared`].
+//! One module for each topic.
+
+mod harness;
