@@ -2,8 +2,8 @@
 
 use crate::pg::type_io::{self, IoForm, TypeIo};
 use crate::pg::varlena;
-use crate::value::ValueFormat;
 use pgrx::pg_sys::{self, Datum, Oid};
+use syncjournal_core::Format;
 
 /// Ranges that the receive functions accept; values within them are taken over as they are.
 const DATES: std::ops::Range<i32> = -2_451_545..2_145_031_949;
@@ -45,15 +45,10 @@ pub struct ColumnCodec {
 
 impl ColumnCodec {
     /// `context` must outlive the codec: the functions' look-ups are kept in it.
-    pub fn new(
-        type_oid: Oid,
-        typmod: i32,
-        format: ValueFormat,
-        context: pg_sys::MemoryContext,
-    ) -> Self {
+    pub fn new(type_oid: Oid, typmod: i32, format: Format, context: pg_sys::MemoryContext) -> Self {
         let form = match format {
-            ValueFormat::Binary => IoForm::Binary,
-            ValueFormat::Text => IoForm::Text,
+            Format::Binary => IoForm::Binary,
+            Format::Text => IoForm::Text,
         };
         Self {
             route: route(type_oid, typmod, form),

@@ -1,8 +1,8 @@
 //! In which form a type's values travel, and by which name the type is known elsewhere.
 
 use crate::pg::type_io::{self, TypeFacts};
-use crate::value::ValueFormat;
 use pgrx::pg_sys::{self, Oid};
+use syncjournal_core::Format;
 
 /// From here on object ids are given out anew in each database, so that a send form which
 /// carries one cannot be read elsewhere.
@@ -10,8 +10,8 @@ const FIRST_UNSTABLE_OID: u32 = 10_000;
 
 /// The form for a column of this type: the send form where it means the same in every
 /// database, else text.
-pub fn format_for(type_oid: Oid) -> ValueFormat {
-    if is_binary(type_oid) { ValueFormat::Binary } else { ValueFormat::Text }
+pub fn format_for(type_oid: Oid) -> Format {
+    if is_binary(type_oid) { Format::Binary } else { Format::Text }
 }
 
 fn is_binary(type_oid: Oid) -> bool {

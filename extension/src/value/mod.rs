@@ -17,9 +17,3 @@ pub use format::{format_for, resolve_type, type_identity};
 pub use settings::PortableSettings;
 
 pub use crate::pg::varlena::datum_image_eq;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValueFormat {
-    Binary,
-    Text,
-}

@@ -1,0 +1,478 @@
+//! Row operations on one plain table (or one leaf partition), beneath SQL: look up by identity,
+//! insert, update, delete.
+//!
+//! As the server's own logical replication does it, triggers fire by `session_replication_role`,
+//! constraints and generated columns are honoured, rights and row security are not asked. Unlike
+//! there, a row is found by one index scan kept open over the whole call, under the newest
+//! snapshot each time, and an update or delete that finds the row changed underneath says so
+//! instead of taking a lock beforehand.
+//!
+//! Callers: `apply::target`. Each change ends with a new command, so that the next look-up sees
+//! it. Invariant: `close` is called on the way out; after an error Postgres cleans up.
+
+use crate::pg::open_table::OpenTable;
+use crate::pg::triggers;
+use pgrx::pg_sys::{self, Datum, Oid};
+use std::ptr::{null_mut, slice_from_raw_parts_mut};
+
+unsafe extern "C-unwind" {
+    fn ExecComputeStoredGenerated(
+        result: *mut pg_sys::ResultRelInfo,
+        estate: *mut pg_sys::EState,
+        slot: *mut pg_sys::TupleTableSlot,
+        command: pg_sys::CmdType::Type,
+    );
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    Done,
+    /// A BEFORE trigger of the table suppressed it.
+    Suppressed,
+    /// Another transaction changed the row after it was looked up: look again.
+    Moved,
+}
+
+/// The row engine of one table.
+#[derive(Debug)]
+pub struct RowWriter {
+    table: OpenTable,
+    estate: *mut pg_sys::EState,
+    result: *mut pg_sys::ResultRelInfo,
+    epq: *mut pg_sys::EPQState,
+    /// The row that was found.
+    current: *mut pg_sys::TupleTableSlot,
+    /// The row to be written.
+    fresh: *mut pg_sys::TupleTableSlot,
+    index: pg_sys::Relation,
+    scan: pg_sys::IndexScanDesc,
+    key: Box<pg_sys::ScanKeyData>,
+    key_bytes: Box<[u8; 16]>,
+    bulk: pg_sys::BulkInsertState,
+    has_triggers: bool,
+    has_generated: bool,
+    has_constraints: bool,
+    is_partition: bool,
+}
+
+impl RowWriter {
+    /// `index` is an index that begins with the identity column.
+    pub fn open(table: OpenTable, index: Oid) -> Self {
+        // SAFETY: all structures are made by Postgres's own constructors in the current memory
+        // context, which outlives the writer, and belong to the relation opened above.
+        unsafe {
+            let relation = table.raw();
+            let estate = pg_sys::CreateExecutorState();
+            let old = pg_sys::MemoryContextSwitchTo((*estate).es_query_cxt);
+            let result = result_relation(estate, relation);
+            let has_triggers = triggers::keep_firing(result);
+            let epq = pg_sys::palloc0(size_of::<pg_sys::EPQState>()).cast();
+            pg_sys::EvalPlanQualInit(epq, estate, null_mut(), null_mut(), -1);
+            let current = pg_sys::table_slot_create(relation, null_mut());
+            let fresh = pg_sys::table_slot_create(relation, null_mut());
+            let index = pg_sys::index_open(index, pg_sys::RowExclusiveLock as i32);
+            let latest = pg_sys::GetLatestSnapshot();
+            let scan = pg_sys::index_beginscan(relation, index, latest, 1, 0);
+            let key_bytes = Box::new([0_u8; 16]);
+            let mut key = Box::new(pg_sys::ScanKeyData::default());
+            let uuid_eq = pg_sys::Oid::from(pg_sys::F_UUID_EQ);
+            let equal = pg_sys::BTEqualStrategyNumber as u16;
+            let argument = Datum::from(key_bytes.as_ptr());
+            pg_sys::ScanKeyInit(&mut *key, 1, equal, uuid_eq, argument);
+            let bulk = pg_sys::GetBulkInsertState();
+            pg_sys::MemoryContextSwitchTo(old);
+            let constraints = (*(*relation).rd_att).constr;
+            Self {
+                estate,
+                result,
+                epq,
+                current,
+                fresh,
+                index,
+                scan,
+                key,
+                key_bytes,
+                bulk,
+                has_triggers,
+                has_generated: !constraints.is_null() && (*constraints).has_generated_stored,
+                has_constraints: !constraints.is_null(),
+                is_partition: (*(*relation).rd_rel).relispartition,
+                table,
+            }
+        }
+    }
+
+    pub fn close(self) {
+        // SAFETY: everything was opened by `open` and is closed once, scan before index.
+        unsafe {
+            pg_sys::ExecDropSingleTupleTableSlot(self.current);
+            pg_sys::ExecDropSingleTupleTableSlot(self.fresh);
+            pg_sys::index_endscan(self.scan);
+            pg_sys::index_close(self.index, pg_sys::NoLock as i32);
+            pg_sys::FreeBulkInsertState(self.bulk);
+            pg_sys::EvalPlanQualEnd(self.epq);
+            pg_sys::ExecCloseIndices(self.result);
+            pg_sys::ExecResetTupleTable((*self.estate).es_tupleTable, false);
+            pg_sys::FreeExecutorState(self.estate);
+        }
+        self.table.close();
+    }
+
+    pub fn table(&self) -> &OpenTable {
+        &self.table
+    }
+
+    /// Looks the row up; afterwards `current` holds it.
+    pub fn find(&mut self, row: [u8; 16]) -> bool {
+        *self.key_bytes = row;
+        // SAFETY: the scan is open; it reads under a snapshot that is newer than the call's own,
+        // so the call's active snapshot keeps everything alive that this one can see.
+        unsafe {
+            (*self.scan).xs_snapshot = pg_sys::GetLatestSnapshot();
+            pg_sys::index_rescan(self.scan, &mut *self.key, 1, null_mut(), 0);
+            let forward = pg_sys::ScanDirection::ForwardScanDirection;
+            let found = pg_sys::index_getnext_slot(self.scan, forward, self.current);
+            if found {
+                slot_values(self.current);
+            }
+            found
+        }
+    }
+
+    /// Values of the row that `find` found, by attribute number less one.
+    pub fn current(&self) -> (&[Datum], &[bool]) {
+        // SAFETY: `find` has deformed the whole row, and the slot pins it until the next look-up.
+        unsafe {
+            let (values, nulls) = slot_arrays(self.current);
+            (&*values, &*nulls)
+        }
+    }
+
+    /// The row to be written next: every element must be set before the row is written.
+    pub fn fresh(&mut self) -> (&mut [Datum], &mut [bool]) {
+        // SAFETY: clearing makes the arrays ours; `self` is borrowed as long as they are.
+        unsafe {
+            pg_sys::ExecClearTuple(self.fresh);
+            let (values, nulls) = slot_arrays(self.fresh);
+            (&mut *values, &mut *nulls)
+        }
+    }
+
+    /// Makes the row to be written a copy of the current one, to be changed in place.
+    pub fn copy_current(&mut self) -> (&mut [Datum], &mut [bool]) {
+        // SAFETY: both slots have the table's descriptor; the copies point into the current row,
+        // which stays pinned until the change is done.
+        unsafe {
+            pg_sys::ExecClearTuple(self.fresh);
+            let (from_values, from_nulls) = slot_arrays(self.current);
+            let (values, nulls) = slot_arrays(self.fresh);
+            (*values).copy_from_slice(&*from_values);
+            (*nulls).copy_from_slice(&*from_nulls);
+            (&mut *values, &mut *nulls)
+        }
+    }
+
+    /// Inserts the fresh row.
+    pub fn insert(&mut self) -> Written {
+        // SAFETY: the executor's own steps for an insert, on structures made for this table.
+        unsafe {
+            pg_sys::ExecStoreVirtualTuple(self.fresh);
+            self.begin_change();
+            if self.has_triggers
+                && !pg_sys::ExecBRInsertTriggers(self.estate, self.result, self.fresh)
+            {
+                return self.suppressed();
+            }
+            self.check_fresh(pg_sys::CmdType::CMD_INSERT);
+            let command = pg_sys::GetCurrentCommandId(true);
+            pg_sys::table_tuple_insert(self.table.raw(), self.fresh, command, 0, self.bulk);
+            let recheck = self.insert_index_tuples(false);
+            pg_sys::ExecARInsertTriggers(self.estate, self.result, self.fresh, recheck, null_mut());
+            self.end_change(recheck);
+        }
+        Written::Done
+    }
+
+    /// Replaces the current row by the fresh one.
+    pub fn update(&mut self) -> Written {
+        // SAFETY: as in `insert`; the row's address comes from the look-up.
+        unsafe {
+            pg_sys::ExecStoreVirtualTuple(self.fresh);
+            let tid = &raw mut (*self.current).tts_tid;
+            self.begin_change();
+            if self.has_triggers {
+                if !self.lock_current() {
+                    return self.moved();
+                }
+                let (estate, result) = (self.estate, self.result);
+                let none = null_mut();
+                let goes_on = pg_sys::ExecBRUpdateTriggers(
+                    estate,
+                    self.epq,
+                    result,
+                    tid,
+                    none,
+                    self.fresh,
+                    null_mut(),
+                );
+                if !goes_on {
+                    return self.suppressed();
+                }
+            }
+            self.check_fresh(pg_sys::CmdType::CMD_UPDATE);
+            let (mut failure, mut lock_mode, mut update_indexes) = Default::default();
+            let outcome = pg_sys::table_tuple_update(
+                self.table.raw(),
+                tid,
+                self.fresh,
+                pg_sys::GetCurrentCommandId(true),
+                (*self.scan).xs_snapshot,
+                null_mut(),
+                true,
+                &mut failure,
+                &mut lock_mode,
+                &mut update_indexes,
+            );
+            if !is_done(outcome) {
+                return self.moved();
+            }
+            let recheck = if update_indexes { self.insert_index_tuples(true) } else { null_mut() };
+            let (estate, result, none) = (self.estate, self.result, null_mut());
+            pg_sys::ExecARUpdateTriggers(
+                estate,
+                result,
+                none,
+                none,
+                tid,
+                null_mut(),
+                self.fresh,
+                recheck,
+                null_mut(),
+                false,
+            );
+            self.end_change(recheck);
+        }
+        Written::Done
+    }
+
+    /// Deletes the current row.
+    pub fn delete(&mut self) -> Written {
+        // SAFETY: as in `update`.
+        unsafe {
+            let tid = &raw mut (*self.current).tts_tid;
+            self.begin_change();
+            if self.has_triggers {
+                if !self.lock_current() {
+                    return self.moved();
+                }
+                let (estate, result) = (self.estate, self.result);
+                let none = null_mut();
+                if !pg_sys::ExecBRDeleteTriggers(estate, self.epq, result, tid, none, null_mut()) {
+                    return self.suppressed();
+                }
+            }
+            let mut failure = pg_sys::TM_FailureData::default();
+            let outcome = pg_sys::table_tuple_delete(
+                self.table.raw(),
+                tid,
+                pg_sys::GetCurrentCommandId(true),
+                (*self.scan).xs_snapshot,
+                null_mut(),
+                true,
+                &mut failure,
+                false,
+            );
+            if !is_done(outcome) {
+                return self.moved();
+            }
+            pg_sys::ExecARDeleteTriggers(
+                self.estate,
+                self.result,
+                tid,
+                null_mut(),
+                null_mut(),
+                false,
+            );
+            self.end_change(null_mut());
+        }
+        Written::Done
+    }
+
+    /// Generated columns, then NOT NULL, CHECK and the partition's bounds.
+    ///
+    /// # Safety
+    /// `fresh` must hold a stored virtual row.
+    unsafe fn check_fresh(&mut self, command: pg_sys::CmdType::Type) {
+        // SAFETY: the executor's own checks; the unbound function is guarded by hand, with no
+        // destructor in scope.
+        unsafe {
+            if self.has_generated {
+                let (result, estate, fresh) = (self.result, self.estate, self.fresh);
+                pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                    ExecComputeStoredGenerated(result, estate, fresh, command);
+                });
+            }
+            if self.has_constraints {
+                pg_sys::ExecConstraints(self.result, self.fresh, self.estate);
+            }
+            if self.is_partition {
+                pg_sys::ExecPartitionCheck(self.result, self.fresh, self.estate, true);
+            }
+        }
+    }
+
+    /// # Safety
+    /// `fresh` must have just been written to the table.
+    unsafe fn insert_index_tuples(&mut self, update: bool) -> *mut pg_sys::List {
+        // SAFETY: the indexes were opened with the result relation.
+        unsafe {
+            if (*self.result).ri_NumIndices == 0 {
+                return null_mut();
+            }
+            pg_sys::ExecInsertIndexTuples(
+                self.result,
+                self.fresh,
+                self.estate,
+                update,
+                false,
+                null_mut(),
+                null_mut(),
+            )
+        }
+    }
+
+    /// Triggers follow a changed row to its newest form by themselves; so hold it fast first.
+    ///
+    /// # Safety
+    /// `current` must hold a row that `find` found.
+    unsafe fn lock_current(&mut self) -> bool {
+        // SAFETY: the slot keeps the row's address, and the tuple lock does not change it.
+        unsafe {
+            let mut failure = pg_sys::TM_FailureData::default();
+            let locked = pg_sys::table_slot_create(self.table.raw(), null_mut());
+            let outcome = pg_sys::table_tuple_lock(
+                self.table.raw(),
+                &raw mut (*self.current).tts_tid,
+                (*self.scan).xs_snapshot,
+                locked,
+                pg_sys::GetCurrentCommandId(false),
+                pg_sys::LockTupleMode::LockTupleExclusive,
+                pg_sys::LockWaitPolicy::LockWaitBlock,
+                0,
+                &mut failure,
+            );
+            pg_sys::ExecDropSingleTupleTableSlot(locked);
+            is_done(outcome)
+        }
+    }
+
+    /// # Safety
+    /// Must be paired with `end_change`, `suppressed` or `moved`.
+    unsafe fn begin_change(&mut self) {
+        if self.has_triggers {
+            // SAFETY: opens a level of the trigger queue.
+            unsafe { pg_sys::AfterTriggerBeginQuery() };
+        }
+    }
+
+    /// Fires what was queued and makes the change visible to the next look-up.
+    ///
+    /// # Safety
+    /// Must follow `begin_change`.
+    unsafe fn end_change(&mut self, recheck: *mut pg_sys::List) {
+        // SAFETY: closes the level that `begin_change` opened; per-tuple memory is done with.
+        unsafe {
+            if self.has_triggers {
+                pg_sys::AfterTriggerEndQuery(self.estate);
+            }
+            if !recheck.is_null() {
+                pg_sys::list_free(recheck);
+            }
+            let per_tuple = (*self.estate).es_per_tuple_exprcontext;
+            if !per_tuple.is_null() {
+                pg_sys::MemoryContextReset((*per_tuple).ecxt_per_tuple_memory);
+            }
+            pg_sys::CommandCounterIncrement();
+        }
+    }
+
+    /// # Safety
+    /// Must follow `begin_change`.
+    unsafe fn suppressed(&mut self) -> Written {
+        // SAFETY: see `end_change`.
+        unsafe { self.end_change(null_mut()) };
+        Written::Suppressed
+    }
+
+    /// # Safety
+    /// Must follow `begin_change`.
+    unsafe fn moved(&mut self) -> Written {
+        // SAFETY: see `end_change`.
+        unsafe { self.end_change(null_mut()) };
+        Written::Moved
+    }
+}
+
+/// A result relation with its indexes open, as the only entry of the state's range table.
+///
+/// # Safety
+/// The current memory context must be the state's own.
+pub(super) unsafe fn result_relation(
+    estate: *mut pg_sys::EState,
+    relation: pg_sys::Relation,
+) -> *mut pg_sys::ResultRelInfo {
+    // SAFETY: nodes are made with their tags; the relation is open and locked.
+    unsafe {
+        let entry =
+            pgrx::PgBox::<pg_sys::RangeTblEntry>::alloc_node(pg_sys::NodeTag::T_RangeTblEntry)
+                .into_pg();
+        (*entry).rtekind = pg_sys::RTEKind::RTE_RELATION;
+        (*entry).relid = (*relation).rd_id;
+        (*entry).relkind = (*(*relation).rd_rel).relkind;
+        (*entry).rellockmode = pg_sys::RowExclusiveLock as i32;
+        // Any column may change: whoever asks (generated columns, column triggers) gets all.
+        let offset = -pg_sys::FirstLowInvalidHeapAttributeNumber;
+        let last = i32::from((*(*relation).rd_rel).relnatts) + offset;
+        (*entry).updatedCols = pg_sys::bms_add_range(null_mut(), 1 + offset, last);
+        let cell = pg_sys::ListCell { ptr_value: entry.cast() };
+        let table_list = pg_sys::list_make1_impl(pg_sys::NodeTag::T_List, cell);
+        pg_sys::ExecInitRangeTable(estate, table_list);
+        let result =
+            pgrx::PgBox::<pg_sys::ResultRelInfo>::alloc_node(pg_sys::NodeTag::T_ResultRelInfo)
+                .into_pg();
+        pg_sys::InitResultRelInfo(result, relation, 1, null_mut(), 0);
+        if (*entry).relkind as u8 != pg_sys::RELKIND_PARTITIONED_TABLE {
+            pg_sys::ExecOpenIndices(result, false);
+        }
+        result
+    }
+}
+
+/// Deforms the whole row.
+///
+/// # Safety
+/// The slot must hold a row.
+unsafe fn slot_values(slot: *mut pg_sys::TupleTableSlot) {
+    // SAFETY: see above.
+    unsafe { pg_sys::slot_getallattrs(slot) };
+}
+
+/// # Safety
+/// The slot must be valid for as long as the slices are used.
+unsafe fn slot_arrays(slot: *mut pg_sys::TupleTableSlot) -> (*mut [Datum], *mut [bool]) {
+    // SAFETY: a slot with a fixed descriptor has arrays of its number of attributes.
+    unsafe {
+        let len = (*(*slot).tts_tupleDescriptor).natts as usize;
+        (
+            slice_from_raw_parts_mut((*slot).tts_values, len),
+            slice_from_raw_parts_mut((*slot).tts_isnull, len),
+        )
+    }
+}
+
+/// Whether the table took the change. A row that this very command changed already would mean
+/// that a trigger of the table wrote to it; like the rest it is looked up again.
+fn is_done(outcome: pg_sys::TM_Result::Type) -> bool {
+    outcome == pg_sys::TM_Result::TM_Ok
+}
