@@ -1,2 +1,7 @@
 //! `syncjournal-agent`.
+mod conninfo;
+mod error;
+mod net;
+mod pgoutput;
+mod replication;
 fn main() {}

@@ -146,6 +146,13 @@ impl Endpoint {
         })
     }
 
+    /// The same, at one address: a second session must talk to the server of the first.
+    pub(crate) fn only_at(&self, address: &Address) -> Self {
+        let mut endpoint = self.clone();
+        endpoint.addresses = vec![address.clone()];
+        endpoint
+    }
+
     /// The password for one of the addresses: given, else from the password file.
     pub(crate) fn password_for(&self, address: &Address) -> Option<String> {
         self.password.clone().or_else(|| {
@@ -157,7 +164,7 @@ impl Endpoint {
 
 /// What cannot be honoured and may not be ignored.
 fn refuse_unsupported(parameters: &Parameters) -> Result<()> {
-    let harmless: &[(&str, &[&str])] = &[
+    let accepted_values: &[(&str, &[&str])] = &[
         ("sslcrl", &[]),
         ("sslcrldir", &[]),
         ("sslpassword", &[]),
@@ -171,7 +178,7 @@ fn refuse_unsupported(parameters: &Parameters) -> Result<()> {
         ("client_encoding", &["UTF8", "utf8", "UTF-8", "auto"]),
         ("replication", &[]),
     ];
-    for (keyword, accepted) in harmless {
+    for (keyword, accepted) in accepted_values {
         if let Some(value) = parameters.get(keyword)
             && !accepted.contains(&value.as_str())
         {

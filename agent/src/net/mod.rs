@@ -10,5 +10,5 @@ mod stream;
 mod tls;
 
 pub(crate) use connector::{Established, establish};
-pub(crate) use session::{Session, SessionName, open};
+pub(crate) use session::{Session, SessionName, open, session_options};
 pub(crate) use stream::NetStream;

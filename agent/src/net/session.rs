@@ -66,10 +66,8 @@ impl std::ops::DerefMut for Session {
 /// Opens an SQL session.
 pub(crate) async fn open(endpoint: &Endpoint, name: &SessionName) -> Result<Established<Session>> {
     if endpoint.session_attributes == SessionAttributes::PreferStandby {
-        let standby = Endpoint {
-            session_attributes: SessionAttributes::Standby,
-            ..endpoint.clone()
-        };
+        let mut standby = endpoint.clone();
+        standby.session_attributes = SessionAttributes::Standby;
         if let Ok(found) = open_on(&standby, name).await {
             return Ok(found);
         }

@@ -62,75 +62,60 @@ impl TlsStream for NetStream {
     }
 }
 
-/// Hands a call on to whichever stream it is.
-macro_rules! on_inner {
-    ($self:ident, $($variant:pat => $inner:ident),+ ; $method:ident($($argument:expr),*)) => {
-        match $self.get_mut() {
-            $($variant => Pin::new($inner).$method($($argument),*),)+
+/// Whatever a call is handed on to.
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
+impl NetStream {
+    fn inner(self: Pin<&mut Self>) -> Pin<&mut dyn Duplex> {
+        match &mut self.get_mut().0 {
+            Inner::Plain(socket) => Pin::new(socket),
+            Inner::Tls { stream, .. } => Pin::new(stream),
+        }
+    }
+}
+
+impl Socket {
+    fn inner(self: Pin<&mut Self>) -> Pin<&mut dyn Duplex> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream),
+            Self::Tcp(stream) => Pin::new(stream),
+        }
+    }
+}
+
+macro_rules! delegate_io {
+    ($stream:ty) => {
+        impl AsyncRead for $stream {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                self.inner().poll_read(cx, buf)
+            }
+        }
+
+        impl AsyncWrite for $stream {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                self.inner().poll_write(cx, buf)
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.inner().poll_flush(cx)
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.inner().poll_shutdown(cx)
+            }
         }
     };
 }
 
-impl AsyncRead for NetStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        on_inner!(self,
-            Self(Inner::Plain(stream)) => stream, Self(Inner::Tls { stream, .. }) => stream;
-            poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for NetStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        on_inner!(self,
-            Self(Inner::Plain(stream)) => stream, Self(Inner::Tls { stream, .. }) => stream;
-            poll_write(cx, buf))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_inner!(self,
-            Self(Inner::Plain(stream)) => stream, Self(Inner::Tls { stream, .. }) => stream;
-            poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_inner!(self,
-            Self(Inner::Plain(stream)) => stream, Self(Inner::Tls { stream, .. }) => stream;
-            poll_shutdown(cx))
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        on_inner!(self, Self::Unix(stream) => stream, Self::Tcp(stream) => stream; poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        on_inner!(self, Self::Unix(stream) => stream, Self::Tcp(stream) => stream; poll_write(cx, buf))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_inner!(self, Self::Unix(stream) => stream, Self::Tcp(stream) => stream; poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_inner!(self, Self::Unix(stream) => stream, Self::Tcp(stream) => stream; poll_shutdown(cx))
-    }
-}
+delegate_io!(NetStream);
+delegate_io!(Socket);
