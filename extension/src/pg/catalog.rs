@@ -1,0 +1,138 @@
+//! What the catalogue says of relations: names, columns, partitions.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys::{self, Oid};
+
+/// The extension's schema, and its name.
+pub const SCHEMA: &CStr = c"syncjournal";
+
+unsafe extern "C-unwind" {
+    // Exported by the server; its header is not among those that pgrx binds.
+    fn get_partition_ancestors(relid: Oid) -> *mut pg_sys::List;
+}
+
+/// A column that is not dropped.
+#[derive(Clone, Debug)]
+pub struct Attribute {
+    /// From 1, as Postgres counts.
+    pub number: usize,
+    pub name: String,
+    pub type_oid: Oid,
+    pub typmod: i32,
+    pub length: i16,
+    pub by_value: bool,
+    pub is_generated: bool,
+}
+
+/// A relation's name and columns as they are now.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    pub schema: String,
+    pub table: String,
+    /// Columns, dropped ones included.
+    pub natts: usize,
+    pub attributes: Vec<Attribute>,
+    pub is_partition: bool,
+}
+
+/// Reads a relation's shape; the caller holds a lock on it, as whoever runs its trigger does.
+pub fn shape(relid: Oid) -> Shape {
+    // SAFETY: opened and closed here; the tuple descriptor and its attributes live in between, and
+    // everything taken out of them is copied.
+    unsafe {
+        let relation = pg_sys::relation_open(relid, pg_sys::AccessShareLock as i32);
+        let form = &*(*relation).rd_rel;
+        let descriptor = (*relation).rd_att;
+        let natts = usize::try_from((*descriptor).natts).unwrap_or(0);
+        let attributes = std::slice::from_raw_parts((*descriptor).attrs.as_ptr(), natts)
+            .iter()
+            .filter(|attribute| !attribute.attisdropped)
+            .map(|attribute| Attribute {
+                number: usize::try_from(attribute.attnum).unwrap_or(0),
+                name: name(&attribute.attname),
+                type_oid: attribute.atttypid,
+                typmod: attribute.atttypmod,
+                length: attribute.attlen,
+                by_value: attribute.attbyval,
+                is_generated: attribute.attgenerated != 0,
+            })
+            .collect();
+        let shape = Shape {
+            schema: schema_name(form.relnamespace),
+            table: name(&form.relname),
+            natts,
+            attributes,
+            is_partition: form.relispartition,
+        };
+        pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
+        shape
+    }
+}
+
+/// The partitioned tables above a partition, nearest first.
+pub fn partition_ancestors(relid: Oid) -> Vec<Oid> {
+    // SAFETY: the list is palloc'd and walked within its length. The call may raise an error; no
+    // Rust value that needs dropping is alive across it.
+    unsafe {
+        let list = pg_sys::ffi::pg_guard_ffi_boundary(|| get_partition_ancestors(relid));
+        if list.is_null() {
+            return Vec::new();
+        }
+        let length = usize::try_from((*list).length).unwrap_or(0);
+        let cells = std::slice::from_raw_parts((*list).elements, length);
+        cells.iter().map(|cell| cell.oid_value).collect()
+    }
+}
+
+/// A relation of the extension's own schema.
+pub fn own_relation(relation: &CStr) -> Option<Oid> {
+    // SAFETY: both names are NUL-terminated.
+    let relid = unsafe {
+        let namespace = pg_sys::get_namespace_oid(SCHEMA.as_ptr(), true);
+        if namespace == Oid::INVALID {
+            return None;
+        }
+        pg_sys::get_relname_relid(relation.as_ptr(), namespace)
+    };
+    (relid != Oid::INVALID).then_some(relid)
+}
+
+/// As [`own_relation`], for a name that is put together.
+pub fn own_relation_named(relation: &str) -> Option<Oid> {
+    own_relation(&CString::new(relation).ok()?)
+}
+
+/// The owner of a relation.
+pub fn owner(relid: Oid) -> Oid {
+    // SAFETY: the relation is open while its form is read.
+    unsafe {
+        let relation = pg_sys::relation_open(relid, pg_sys::AccessShareLock as i32);
+        let owner = (*(*relation).rd_rel).relowner;
+        pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
+        owner
+    }
+}
+
+/// `"schema.table"` for messages; the number of a relation that is gone.
+pub fn qualified_name(relid: Oid) -> String {
+    // SAFETY: look-ups that give null for what does not exist; results are palloc'd.
+    unsafe {
+        let table = pg_sys::get_rel_name(relid);
+        if table.is_null() {
+            return relid.to_string();
+        }
+        let table = CStr::from_ptr(table).to_string_lossy();
+        format!("{}.{table}", schema_name(pg_sys::get_rel_namespace(relid)))
+    }
+}
+
+/// Name of a schema.
+fn schema_name(namespace: Oid) -> String {
+    super::type_io::schema_name(namespace).unwrap_or_default()
+}
+
+fn name(data: &pg_sys::NameData) -> String {
+    // SAFETY: names are NUL-terminated within their 64 bytes.
+    unsafe { CStr::from_ptr(data.data.as_ptr()) }.to_string_lossy().into_owned()
+}

@@ -1,0 +1,49 @@
+//! Who runs, and with which triggers: both set for a while and taken back, by Postgres itself where
+//! an error cuts the while short.
+
+use pgrx::pg_sys::{self, Oid};
+
+use crate::pg::setting::SettingScope;
+
+/// While it lives, statements run with the rights of the given role.
+#[derive(Debug)]
+pub struct RunAs {
+    user: Oid,
+    context: i32,
+}
+
+impl RunAs {
+    pub fn role(role: Oid) -> Self {
+        let (mut user, mut context) = (Oid::INVALID, 0);
+        // SAFETY: valid out-pointers; the abort of a (sub)transaction restores both values.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+            let local = pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+            pg_sys::SetUserIdAndSecContext(role, context | local);
+        }
+        Self { user, context }
+    }
+}
+
+impl Drop for RunAs {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: the values that `role` found.
+            unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
+        }
+    }
+}
+
+/// While it lives, ordinary triggers and foreign keys do not fire, as in logical replication.
+#[derive(Debug)]
+pub struct ReplicaRole {
+    _scope: SettingScope,
+}
+
+impl ReplicaRole {
+    pub fn enter() -> Self {
+        let scope = SettingScope::enter();
+        scope.set("session_replication_role", "replica");
+        Self { _scope: scope }
+    }
+}

@@ -1,0 +1,298 @@
+//! Direct access to the extension's own tables: a row in, rows out by an index, without the
+//! executor. Only for tables of plain columns, B-tree indexes and no triggers or constraints other
+//! than those indexes.
+//!
+//! Reading uses `SnapshotSelf`: what is committed at this moment, and all that this transaction has
+//! written, its current command included. That is right for the journal, whose rows never change,
+//! and lets a layout that somebody else has just committed be found under any isolation level.
+
+use std::ops::ControlFlow;
+
+use pgrx::pg_sys::{self, Datum, Oid};
+
+use crate::pg::varlena;
+
+/// Most columns that a table of ours has.
+const MAX_COLUMNS: usize = 16;
+
+/// A value of one of our own columns.
+#[derive(Clone, Copy, Debug)]
+pub enum Field<'a> {
+    Int2(i16),
+    Int4(i32),
+    /// Also xid8 and pg_lsn.
+    Int8(u64),
+    Uuid([u8; 16]),
+    Bytes(&'a [u8]),
+}
+
+/// An open table, with its indexes where rows are to be inserted.
+#[derive(Debug)]
+pub struct Table {
+    relation: pg_sys::Relation,
+    indexes: Vec<pg_sys::Relation>,
+}
+
+impl Table {
+    /// Opens for reading.
+    pub fn read(relid: Oid) -> Self {
+        // SAFETY: raises an ordinary error where the table is gone; closed on drop.
+        let relation = unsafe { pg_sys::table_open(relid, pg_sys::AccessShareLock as i32) };
+        Self { relation, indexes: Vec::new() }
+    }
+
+    /// Opens for [`Table::insert`]; the lock stays to the transaction's end.
+    pub fn write(relid: Oid) -> Self {
+        let lock = pg_sys::RowExclusiveLock as i32;
+        // SAFETY: as above. The list of indexes is ours and holds as many cells as it says.
+        unsafe {
+            let relation = pg_sys::table_open(relid, lock);
+            let list = pg_sys::RelationGetIndexList(relation);
+            let mut indexes = Vec::new();
+            if !list.is_null() {
+                let length = usize::try_from((*list).length).unwrap_or(0);
+                for cell in std::slice::from_raw_parts((*list).elements, length) {
+                    indexes.push(pg_sys::index_open(cell.oid_value, lock));
+                }
+                pg_sys::list_free(list);
+            }
+            Self { relation, indexes }
+        }
+    }
+
+    /// Inserts a row that has a value for every column, in order.
+    pub fn insert(&self, fields: &[Field<'_>]) {
+        let mut datums = [Datum::from(0); MAX_COLUMNS];
+        let mut nulls = [false; MAX_COLUMNS];
+        for (datum, field) in datums.iter_mut().zip(fields) {
+            *datum = field.datum();
+        }
+        // SAFETY: the caller's fields match the table's columns, which its descriptor's count
+        // confirms; every datum lives until the end of this block. Index keys are plain columns
+        // of the same row. Without `IndexInfo`, as the server's own toast code does it.
+        unsafe {
+            let descriptor = (*self.relation).rd_att;
+            assert_eq!((*descriptor).natts as usize, fields.len(), "columns of the table");
+            let tuple =
+                pg_sys::heap_form_tuple(descriptor, datums.as_mut_ptr(), nulls.as_mut_ptr());
+            let command = pg_sys::GetCurrentCommandId(true);
+            pg_sys::heap_insert(self.relation, tuple, command, 0, std::ptr::null_mut());
+            for index in &self.indexes {
+                self.insert_key(*index, &datums, tuple);
+            }
+            pg_sys::heap_freetuple(tuple);
+            for (datum, field) in datums.iter().zip(fields) {
+                if let Field::Bytes(_) = field {
+                    pg_sys::pfree(datum.cast_mut_ptr());
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// `index` is open and of this table; `datums` are the columns of the inserted `tuple`.
+    unsafe fn insert_key(
+        &self,
+        index: pg_sys::Relation,
+        datums: &[Datum; MAX_COLUMNS],
+        tuple: pg_sys::HeapTuple,
+    ) {
+        let mut keys = [Datum::from(0); MAX_COLUMNS];
+        let mut nulls = [false; MAX_COLUMNS];
+        // SAFETY: `indkey` holds as many column numbers as the form says.
+        unsafe {
+            let form = &*(*index).rd_index;
+            let count = usize::try_from(form.indnatts).unwrap_or(0);
+            let columns = std::slice::from_raw_parts(form.indkey.values.as_ptr(), count);
+            for (key, column) in keys.iter_mut().zip(columns) {
+                let column = usize::try_from(*column).ok().filter(|column| *column > 0);
+                *key = datums[column.expect("an index of plain columns") - 1];
+            }
+            let check = if form.indisunique {
+                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES
+            } else {
+                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
+            };
+            pg_sys::index_insert(
+                index,
+                keys.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+                &mut (*tuple).t_self,
+                self.relation,
+                check,
+                false,
+                std::ptr::null_mut(),
+            );
+        }
+    }
+
+    /// The index of the primary key.
+    pub fn primary_key(&self) -> Oid {
+        // SAFETY: the relation is open.
+        unsafe { pg_sys::RelationGetPrimaryKeyIndex(self.relation) }
+    }
+
+    /// Visits the rows whose uuid in column 1 is at most `key`, greatest first, by the index on it.
+    pub fn down_from<B>(
+        &self,
+        index: Oid,
+        key: [u8; 16],
+        visit: impl FnMut(&Found) -> ControlFlow<B>,
+    ) -> Option<B> {
+        let at_most = pg_sys::BTLessEqualStrategyNumber as u16;
+        self.scan(index, &[(1, at_most, Key::Uuid(&key))], visit)
+    }
+
+    /// Visits the rows whose columns equal the given values, by an index on exactly these.
+    pub fn equal<B>(
+        &self,
+        index: Oid,
+        keys: &[(i16, Key<'_>)],
+        visit: impl FnMut(&Found) -> ControlFlow<B>,
+    ) -> Option<B> {
+        let equal = pg_sys::BTEqualStrategyNumber as u16;
+        let keys: Vec<_> = keys.iter().map(|(column, key)| (*column, equal, *key)).collect();
+        self.scan(index, &keys, visit)
+    }
+
+    fn scan<B>(
+        &self,
+        index: Oid,
+        keys: &[(i16, u16, Key<'_>)],
+        mut visit: impl FnMut(&Found) -> ControlFlow<B>,
+    ) -> Option<B> {
+        let snapshot = &raw mut pg_sys::SnapshotSelfData;
+        // SAFETY: index and scan are closed below; on an error the transaction's end does. The
+        // keys outlive the scan, and a found row is only looked at within `visit`.
+        unsafe {
+            let mut scan_keys = [pg_sys::ScanKeyData::default(); 2];
+            for (scan_key, (column, strategy, key)) in scan_keys.iter_mut().zip(keys) {
+                let function = key.comparison(*strategy);
+                pg_sys::ScanKeyInit(scan_key, *column, *strategy, function, key.datum());
+            }
+            let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+            let scan = pg_sys::systable_beginscan_ordered(
+                self.relation,
+                index,
+                snapshot,
+                keys.len() as i32,
+                scan_keys.as_mut_ptr(),
+            );
+            let direction = pg_sys::ScanDirection::BackwardScanDirection;
+            let mut answer = None;
+            loop {
+                let tuple = pg_sys::systable_getnext_ordered(scan, direction);
+                if tuple.is_null() {
+                    break;
+                }
+                if let ControlFlow::Break(found) = visit(&Found::new(self.relation, tuple)) {
+                    answer = Some(found);
+                    break;
+                }
+            }
+            pg_sys::systable_endscan_ordered(scan);
+            pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
+            answer
+        }
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // While an error unwinds Postgres closes what is open by itself.
+        if !std::thread::panicking() {
+            let keep_lock = pg_sys::NoLock as i32;
+            // SAFETY: opened by the constructors, closed once.
+            unsafe {
+                for index in self.indexes.drain(..) {
+                    pg_sys::index_close(index, keep_lock);
+                }
+                pg_sys::table_close(self.relation, keep_lock);
+            }
+        }
+    }
+}
+
+impl Field<'_> {
+    fn datum(&self) -> Datum {
+        match self {
+            Field::Int2(value) => Datum::from(*value),
+            Field::Int4(value) => Datum::from(*value),
+            Field::Int8(value) => Datum::from(*value),
+            Field::Uuid(bytes) => Datum::from(bytes.as_ptr()),
+            Field::Bytes(bytes) => varlena::make_varlena(bytes),
+        }
+    }
+}
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Key<'a> {
+    Int4(i32),
+    Uuid(&'a [u8; 16]),
+}
+
+impl Key<'_> {
+    fn datum(&self) -> Datum {
+        match self {
+            Key::Int4(value) => Datum::from(*value),
+            Key::Uuid(bytes) => Datum::from(bytes.as_ptr()),
+        }
+    }
+
+    /// The function behind the operator of this strategy.
+    fn comparison(&self, strategy: u16) -> Oid {
+        let equal = u32::from(strategy) == pg_sys::BTEqualStrategyNumber;
+        Oid::from(match (self, equal) {
+            (Key::Int4(_), true) => pg_sys::F_INT4EQ,
+            (Key::Int4(_), false) => pg_sys::F_INT4LE,
+            (Key::Uuid(_), true) => pg_sys::F_UUID_EQ,
+            (Key::Uuid(_), false) => pg_sys::F_UUID_LE,
+        })
+    }
+}
+
+/// A row that a scan has found; its columns count from 1.
+#[derive(Debug)]
+pub struct Found {
+    datums: [Datum; MAX_COLUMNS],
+    nulls: [bool; MAX_COLUMNS],
+}
+
+impl Found {
+    /// # Safety
+    /// The tuple must be one of the relation and stay pinned while this value is used.
+    unsafe fn new(relation: pg_sys::Relation, tuple: pg_sys::HeapTuple) -> Self {
+        let mut found =
+            Self { datums: [Datum::from(0); MAX_COLUMNS], nulls: [true; MAX_COLUMNS] };
+        // SAFETY: our tables have fewer columns than the arrays have room for.
+        unsafe {
+            let descriptor = (*relation).rd_att;
+            assert!((*descriptor).natts as usize <= MAX_COLUMNS, "columns of the table");
+            let (datums, nulls) = (found.datums.as_mut_ptr(), found.nulls.as_mut_ptr());
+            pg_sys::heap_deform_tuple(tuple, descriptor, datums, nulls);
+        }
+        found
+    }
+
+    fn get(&self, column: usize) -> Option<Datum> {
+        (!self.nulls[column - 1]).then(|| self.datums[column - 1])
+    }
+
+    /// An int4 column.
+    pub fn int4(&self, column: usize) -> Option<i32> {
+        self.get(column).map(|datum| datum.value() as i32)
+    }
+
+    /// A uuid column.
+    pub fn uuid(&self, column: usize) -> Option<[u8; 16]> {
+        // SAFETY: callers name columns of type uuid; the row is pinned.
+        self.get(column).map(|datum| unsafe { *datum.cast_mut_ptr::<[u8; 16]>() })
+    }
+
+    /// A bytea column.
+    pub fn bytes(&self, column: usize) -> Option<Vec<u8>> {
+        // SAFETY: callers name columns of type bytea; the row is pinned.
+        self.get(column).map(|datum| unsafe { varlena::with_bytes(datum, <[u8]>::to_vec) })
+    }
+}

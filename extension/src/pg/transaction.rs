@@ -1,0 +1,124 @@
+//! The current transaction: its callbacks, its numbers, where the WAL stands.
+//!
+//! Callbacks are registered once, when the library is loaded. Those of a finished transaction may
+//! not raise an error: Postgres would take the whole server down.
+
+use std::sync::OnceLock;
+
+use pgrx::pg_sys;
+
+/// What happened to the top-level transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionEvent {
+    /// About to commit or to be prepared: the last chance to write, errors still abort cleanly.
+    BeforeEnd,
+    /// Committed or prepared. No error may be raised.
+    Done,
+    /// Rolled back. No error may be raised.
+    RolledBack,
+}
+
+/// What happens to a subtransaction; its level is [`nest_level`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubtransactionEvent {
+    /// About to be released; errors still abort cleanly.
+    BeforeRelease,
+    /// Released. No error may be raised.
+    Released,
+    /// Rolled back. No error may be raised.
+    RolledBack,
+}
+
+type OnTransaction = fn(TransactionEvent);
+type OnSubtransaction = fn(SubtransactionEvent);
+
+static HANDLERS: OnceLock<(OnTransaction, OnSubtransaction)> = OnceLock::new();
+
+/// Calls the handlers at the events of every transaction of this backend.
+pub fn on_events(transaction: OnTransaction, subtransaction: OnSubtransaction) {
+    if HANDLERS.set((transaction, subtransaction)).is_ok() {
+        // SAFETY: both are functions of this library, which stays loaded to the backend's end.
+        unsafe {
+            pg_sys::RegisterXactCallback(Some(transaction_callback), std::ptr::null_mut());
+            pg_sys::RegisterSubXactCallback(Some(subtransaction_callback), std::ptr::null_mut());
+        }
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn transaction_callback(
+    event: pg_sys::XactEvent::Type,
+    _argument: *mut std::ffi::c_void,
+) {
+    use pg_sys::XactEvent::{
+        XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PRE_COMMIT, XACT_EVENT_PRE_PREPARE,
+        XACT_EVENT_PREPARE,
+    };
+    let event = match event {
+        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => TransactionEvent::BeforeEnd,
+        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => TransactionEvent::Done,
+        XACT_EVENT_ABORT => TransactionEvent::RolledBack,
+        // Parallel workers write nothing.
+        _ => return,
+    };
+    if let Some((handler, _)) = HANDLERS.get() {
+        handler(event);
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn subtransaction_callback(
+    event: pg_sys::SubXactEvent::Type,
+    _own: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _argument: *mut std::ffi::c_void,
+) {
+    use pg_sys::SubXactEvent::{
+        SUBXACT_EVENT_ABORT_SUB, SUBXACT_EVENT_COMMIT_SUB, SUBXACT_EVENT_PRE_COMMIT_SUB,
+    };
+    let event = match event {
+        SUBXACT_EVENT_PRE_COMMIT_SUB => SubtransactionEvent::BeforeRelease,
+        SUBXACT_EVENT_COMMIT_SUB => SubtransactionEvent::Released,
+        SUBXACT_EVENT_ABORT_SUB => SubtransactionEvent::RolledBack,
+        _ => return,
+    };
+    if let Some((_, handler)) = HANDLERS.get() {
+        handler(event);
+    }
+}
+
+/// 1 in the top-level transaction, one more in each savepoint.
+pub fn nest_level() -> i32 {
+    // SAFETY: reads a field of the transaction state.
+    unsafe { pg_sys::GetCurrentTransactionNestLevel() }
+}
+
+/// The number of the top-level transaction, epoch included; assigned if it has none yet.
+pub fn top_xid() -> u64 {
+    // SAFETY: no arguments; raises an ordinary error in recovery.
+    unsafe { pg_sys::GetTopFullTransactionId() }.value
+}
+
+/// Where the next WAL record goes.
+pub fn wal_insert_position() -> u64 {
+    // SAFETY: no arguments, reads shared state under its own spinlock.
+    unsafe { pg_sys::GetXLogInsertRecPtr() }
+}
+
+/// When the client's statement arrived, in Postgres's microseconds; costs a memory read.
+pub fn statement_start() -> i64 {
+    // SAFETY: reads a variable of the backend.
+    unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
+}
+
+/// Number of this backend among those alive, from 1.
+pub fn backend_number() -> i32 {
+    // SAFETY: set once, before any SQL runs.
+    unsafe { pg_sys::MyBackendId }
+}
+
+/// Makes what this transaction has written visible to its next command.
+pub fn next_command() {
+    // SAFETY: no arguments; raises an ordinary error when commands run out.
+    unsafe { pg_sys::CommandCounterIncrement() };
+}

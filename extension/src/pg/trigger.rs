@@ -1,0 +1,225 @@
+//! The firing of a trigger, and the rows that it is about.
+
+use std::marker::PhantomData;
+
+use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::heap_tuple::PgHeapTuple;
+use pgrx::{AllocatedByPostgres, PgTrigger, PgTupleDesc};
+
+use crate::pg::varlena;
+use crate::value::ColumnCodec;
+
+/// The block number that is none (`InvalidBlockNumber`).
+const NO_BLOCK: u32 = u32::MAX;
+
+/// What the statement does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Insert,
+    Update,
+    Delete,
+    Truncate,
+}
+
+/// One call of a trigger function.
+#[derive(Clone, Copy)]
+pub struct Firing<'a> {
+    data: &'a pg_sys::TriggerData,
+}
+
+impl<'a> Firing<'a> {
+    pub fn of(trigger: &'a PgTrigger<'a>) -> Self {
+        Self { data: trigger.trigger_data() }
+    }
+
+    pub fn event(&self) -> Event {
+        match self.data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
+            pg_sys::TRIGGER_EVENT_INSERT => Event::Insert,
+            pg_sys::TRIGGER_EVENT_UPDATE => Event::Update,
+            pg_sys::TRIGGER_EVENT_DELETE => Event::Delete,
+            _ => Event::Truncate,
+        }
+    }
+
+    pub fn is_before(&self) -> bool {
+        self.data.tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE
+    }
+
+    pub fn is_for_row(&self) -> bool {
+        self.data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0
+    }
+
+    /// The table, or the partition, that the row lies in.
+    pub fn relid(&self) -> Oid {
+        // SAFETY: the relation is open for the whole call.
+        unsafe { (*self.data.tg_relation).rd_id }
+    }
+
+    /// The row before: of an update or a delete.
+    pub fn old(&self) -> Row<'a> {
+        assert!(matches!(self.event(), Event::Update | Event::Delete) && self.is_for_row());
+        Row::new(self.data.tg_trigslot, self.data.tg_trigtuple)
+    }
+
+    /// The row after: of an insert or an update.
+    pub fn new_row(&self) -> Row<'a> {
+        assert!(self.is_for_row());
+        match self.event() {
+            Event::Insert => Row::new(self.data.tg_trigslot, self.data.tg_trigtuple),
+            Event::Update => Row::new(self.data.tg_newslot, self.data.tg_newtuple),
+            Event::Delete | Event::Truncate => panic!("a delete has no new row"),
+        }
+    }
+
+    /// The new row as it is: a BEFORE trigger's consent.
+    pub fn unchanged(&self) -> PgHeapTuple<'a, AllocatedByPostgres> {
+        self.wrap(self.new_row().tuple)
+    }
+
+    /// The new row with other values in some uuid columns (numbers from 1).
+    pub fn with_uuids(
+        &self,
+        columns: &[(usize, [u8; 16])],
+    ) -> PgHeapTuple<'a, AllocatedByPostgres> {
+        let row = self.new_row();
+        let (datums, nulls) = row.columns();
+        let (mut datums, mut nulls) = (datums.to_vec(), nulls.to_vec());
+        for (number, uuid) in columns {
+            datums[number - 1] = Datum::from(uuid.as_ptr());
+            nulls[number - 1] = false;
+        }
+        // SAFETY: the arrays have a value for each column of the relation's descriptor; the tuple
+        // is made in the caller's context, which outlives the trigger call. Its address is taken
+        // over from the row as `heap_modify_tuple` does.
+        let tuple = unsafe {
+            let descriptor = (*self.data.tg_relation).rd_att;
+            let tuple =
+                pg_sys::heap_form_tuple(descriptor, datums.as_mut_ptr(), nulls.as_mut_ptr());
+            (*(*tuple).t_data).t_ctid = (*(*row.tuple).t_data).t_ctid;
+            (*tuple).t_self = (*row.tuple).t_self;
+            (*tuple).t_tableOid = (*row.tuple).t_tableOid;
+            tuple
+        };
+        self.wrap(tuple)
+    }
+
+    fn wrap(&self, tuple: pg_sys::HeapTuple) -> PgHeapTuple<'a, AllocatedByPostgres> {
+        // SAFETY: the tuple belongs to the relation, whose descriptor outlives the call.
+        unsafe {
+            let descriptor = PgTupleDesc::from_pg_unchecked((*self.data.tg_relation).rd_att);
+            PgHeapTuple::from_heap_tuple(descriptor, tuple)
+        }
+    }
+}
+
+/// A row that a trigger fires for.
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    slot: *mut pg_sys::TupleTableSlot,
+    tuple: pg_sys::HeapTuple,
+    _firing: PhantomData<&'a pg_sys::TriggerData>,
+}
+
+impl<'a> Row<'a> {
+    fn new(slot: *mut pg_sys::TupleTableSlot, tuple: pg_sys::HeapTuple) -> Self {
+        // SAFETY: the slot holds the row for the whole call; deformed once, it gives its columns
+        // without further calls.
+        unsafe { pg_sys::slot_getallattrs(slot) };
+        Self { slot, tuple, _firing: PhantomData }
+    }
+
+    fn columns(&self) -> (&'a [Datum], &'a [bool]) {
+        // SAFETY: after `slot_getallattrs` both arrays hold a value for each column.
+        unsafe {
+            let count = usize::try_from((*(*self.slot).tts_tupleDescriptor).natts).unwrap_or(0);
+            (
+                std::slice::from_raw_parts((*self.slot).tts_values, count),
+                std::slice::from_raw_parts((*self.slot).tts_isnull, count),
+            )
+        }
+    }
+
+    /// Columns that the row has, dropped ones included.
+    pub fn natts(&self) -> usize {
+        self.columns().0.len()
+    }
+
+    /// The value of a column (from 1), or none where it is null.
+    fn datum(&self, number: usize) -> Option<Datum> {
+        let (datums, nulls) = self.columns();
+        (!nulls[number - 1]).then(|| datums[number - 1])
+    }
+
+    /// The value of a uuid column.
+    pub fn uuid(&self, number: usize) -> Option<[u8; 16]> {
+        // SAFETY: callers name columns of type uuid: 16 bytes by reference.
+        self.datum(number).map(|datum| unsafe { *datum.cast_mut_ptr::<[u8; 16]>() })
+    }
+
+    /// Whether a column has the same value in both rows, without detoasting what is unchanged.
+    pub fn same_value(&self, other: &Row<'_>, column: &ColumnAccess) -> bool {
+        match (self.datum(column.number), other.datum(column.number)) {
+            (None, None) => true,
+            // SAFETY: both are values of the column that `column` describes.
+            (Some(a), Some(b)) => unsafe {
+                varlena::datum_image_eq(a, b, column.length, column.by_value)
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether both rows are the same bytes: the cheap proof that nothing changed.
+    pub fn same_bytes(&self, other: &Row<'_>) -> bool {
+        // SAFETY: tuples are `t_len` bytes long; what is compared begins behind the fields that
+        // hold transaction numbers and the row's address.
+        unsafe {
+            let (a, b) = (&*self.tuple, &*other.tuple);
+            let begin = std::mem::offset_of!(pg_sys::HeapTupleHeaderData, t_bits);
+            let natts = pg_sys::HEAP_NATTS_MASK as u16;
+            let has_null = pg_sys::HEAP_HASNULL as u16;
+            let (x, y) = (&*a.t_data, &*b.t_data);
+            a.t_len == b.t_len
+                && x.t_hoff == y.t_hoff
+                && (x.t_infomask2 & natts) == (y.t_infomask2 & natts)
+                && (x.t_infomask & has_null) == (y.t_infomask & has_null)
+                && bytes_from(a, begin) == bytes_from(b, begin)
+        }
+    }
+
+    /// Whether this deleted row lives on in another partition.
+    pub fn was_moved(&self) -> bool {
+        // SAFETY: reads the header of a tuple that is at hand.
+        let place = unsafe { (*(*self.tuple).t_data).t_ctid };
+        place.ip_posid == pg_sys::MovedPartitionsOffsetNumber as u16
+            && (u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo))
+                == NO_BLOCK
+    }
+
+    /// Appends a column's value in its portable form; false where it is null.
+    pub fn encode(&self, column: &ColumnAccess, out: &mut Vec<u8>) -> bool {
+        let Some(datum) = self.datum(column.number) else { return false };
+        // SAFETY: the codec was made for the type of this very column.
+        unsafe { column.codec.encode(datum, out) };
+        true
+    }
+}
+
+/// # Safety
+/// The tuple must be valid, `begin` within its length, and it must outlive the result.
+unsafe fn bytes_from(tuple: &pg_sys::HeapTupleData, begin: usize) -> &[u8] {
+    // SAFETY: the caller vouches for the tuple.
+    unsafe {
+        let data = tuple.t_data.cast::<u8>().add(begin);
+        std::slice::from_raw_parts(data, tuple.t_len as usize - begin)
+    }
+}
+
+/// How to reach and write one column of a relation.
+#[derive(Debug)]
+pub struct ColumnAccess {
+    /// From 1.
+    pub number: usize,
+    pub length: i16,
+    pub by_value: bool,
+    pub codec: ColumnCodec,
+}
