@@ -4,12 +4,12 @@
 
 create schema syncjournal;
 
--- Roles belong to the whole cluster: another database may have made them, so they are never dropped.
+-- Roles belong to the whole cluster: another database may have made them, and none drops them.
 do $roles$
 declare
     wanted text;
 begin
-    foreach wanted in array array['syncjournal_admin', 'syncjournal_agent', 'syncjournal_reader'] loop
+    foreach wanted in array '{syncjournal_admin,syncjournal_agent,syncjournal_reader}'::text[] loop
         if not exists (select from pg_catalog.pg_roles where rolname = wanted) then
             execute pg_catalog.format('create role %I nologin', wanted);
         end if;

@@ -1,5 +1,6 @@
 //! The syncjournal Postgres extension.
 pgrx::pg_module_magic!();
 
+mod identity;
 mod pg;
 mod value;

@@ -1,0 +1,183 @@
+-- Taking tables under the journal and out of it.
+
+-- Row triggers reach the partitions of a table by themselves, a truncate trigger does not.
+create function syncjournal.create_truncate_trigger(relation regclass) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (
+        select from pg_trigger where tgrelid = relation and tgname = 'syncjournal_truncate') then
+        execute format('create trigger syncjournal_truncate after truncate on %s'
+            ' for each statement execute function syncjournal.trigger_truncate()', relation);
+    end if;
+end
+$$;
+
+-- The tilde sorts the first trigger behind the table's own, so that it sees the row as written.
+create function syncjournal.create_triggers(relation regclass) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+    execute format('create trigger "~syncjournal_version" before insert or update on %s'
+        ' for each row execute function syncjournal.trigger_version()', relation);
+    execute format('create trigger syncjournal_capture after insert or update or delete on %s'
+        ' for each row execute function syncjournal.trigger_capture()', relation);
+    perform syncjournal.create_truncate_trigger(relation);
+    perform syncjournal.create_truncate_trigger(relid)
+    from pg_partition_tree(relation) where relid <> relation;
+end
+$$;
+
+create function syncjournal.track(
+    relation regclass,
+    keys text default 'global',
+    natural_key text[] default null,
+    conflict_policy text default 'last_update_wins',
+    exclude_columns text[] default '{}',
+    counters text[] default '{}',
+    merge_function regproc default null)
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    policy text := syncjournal.check_policy(conflict_policy);
+    own_key name;
+begin
+    perform syncjournal.require_node();
+    perform syncjournal.check_trackable(relation);
+    perform syncjournal.check_keys(keys);
+    perform syncjournal.check_merge(relation, counters, merge_function);
+    -- Only the new columns need this lock; what follows would let readers pass.
+    execute format('lock table %s in access exclusive mode', relation);
+    perform syncjournal.check_columns(relation, 'natural_key', natural_key);
+    perform syncjournal.check_exclusion(relation, exclude_columns);
+    own_key := syncjournal.own_uuid_key(relation);
+    perform syncjournal.add_column(relation, 'sync_version');
+    if own_key is null then
+        perform syncjournal.add_column(relation, 'sync_id');
+        perform syncjournal.fill_identity(
+            relation, coalesce(natural_key::name[], syncjournal.primary_key(relation)));
+        perform syncjournal.index_identity(relation);
+    end if;
+    perform syncjournal.create_triggers(relation);
+    -- Last: from here on every change to the table is followed.
+    insert into syncjournal.tracked_relation (
+        relid, identity_column, identity_added, keys, natural_key, conflict_policy, exclude_columns)
+    values (
+        relation, coalesce(own_key, 'sync_id'), own_key is null, keys, natural_key, policy,
+        coalesce(exclude_columns, '{}'));
+    perform syncjournal.own_added_columns(relation);
+    perform syncjournal.refresh_layout(relation);
+end
+$$;
+
+-- Every table that matches and is not tracked yet; tables of other extensions are theirs.
+create function syncjournal.track_all(
+    include text[] default '{public.*}', exclude text[] default '{}', keys text default 'global')
+returns setof regclass
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    trackable regclass[] := array(
+        select c.oid from pg_class c
+        where c.relkind in ('r', 'p') and c.relpersistence = 'p' and not c.relispartition
+            and c.oid >= 16384 and c.relnamespace <> 'syncjournal'::regnamespace
+            and not exists (
+                select from pg_depend d where d.classid = 'pg_class'::regclass
+                    and d.objid = c.oid and d.objsubid = 0 and d.deptype = 'e'));
+    wanted regclass;
+begin
+    perform syncjournal.require_node();
+    for wanted in
+        select s from syncjournal.select_tables(include, exclude, trackable) s
+        where s not in (select relid from syncjournal.tracked_relation)
+    loop
+        perform syncjournal.track(wanted, keys);
+        return next wanted;
+    end loop;
+end
+$$;
+
+-- Nulls leave as it was what they stand for.
+create function syncjournal.alter_tracking(
+    relation regclass,
+    keys text default null,
+    natural_key text[] default null,
+    conflict_policy text default null,
+    exclude_columns text[] default null,
+    counters text[] default null,
+    merge_function regproc default null)
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    now_tracked syncjournal.tracked_relation := syncjournal.tracked(relation);
+    policy text := syncjournal.check_policy(coalesce(conflict_policy, now_tracked.conflict_policy));
+begin
+    perform syncjournal.check_keys(coalesce(keys, now_tracked.keys));
+    perform syncjournal.check_merge(relation, coalesce(counters, '{}'), merge_function);
+    if natural_key::name[] <> coalesce(now_tracked.natural_key, '{}') then
+        raise exception 'the natural key of table "%" cannot be changed', relation
+            using errcode = 'feature_not_supported',
+                hint = 'Rows have their identity from it: untrack with drop_columns, and track.';
+    end if;
+    if exclude_columns is not null then
+        perform syncjournal.check_exclusion(relation, exclude_columns);
+    end if;
+    update syncjournal.tracked_relation t
+    set conflict_policy = policy,
+        exclude_columns = coalesce(alter_tracking.exclude_columns, t.exclude_columns)
+    where t.relid = relation;
+    perform syncjournal.refresh_layout(relation);
+end
+$$;
+
+-- Leaves what is inherited from a parent: that goes with the parent's.
+create function syncjournal.drop_added_columns(relation regclass, columns name[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    added name;
+begin
+    for added in
+        select attname from pg_attribute
+        where attrelid = relation and attname = any (columns) and attinhcount = 0
+            and not attisdropped
+    loop
+        execute format('alter table %s drop column %I', relation, added);
+    end loop;
+end
+$$;
+
+create function syncjournal.untrack(relation regclass, drop_columns boolean default false)
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    was_tracked syncjournal.tracked_relation := syncjournal.tracked(relation);
+    member regclass;
+begin
+    execute format('lock table %s in access exclusive mode', relation);
+    if drop_columns and exists (
+        select from syncjournal.family(relation) f
+            join syncjournal.tracked_relation t on t.relid = f where f <> relation) then
+        raise exception 'tables that inherit from "%" are tracked by its columns', relation
+            using errcode = 'dependent_objects_still_exist', hint = 'Untrack them first.';
+    end if;
+    delete from syncjournal.tracked_relation where relation_id = was_tracked.relation_id;
+    delete from syncjournal.tombstone where relation_id = was_tracked.relation_id;
+    execute format('drop trigger if exists "~syncjournal_version" on %s', relation);
+    execute format('drop trigger if exists syncjournal_capture on %s', relation);
+    for member in
+        select tgrelid from pg_trigger where tgname = 'syncjournal_truncate'
+            and (tgrelid = relation or tgrelid in (select relid from pg_partition_tree(relation)))
+    loop
+        execute format('drop trigger syncjournal_truncate on %s', member);
+    end loop;
+    -- A version says nothing once changes go unrecorded; the identity may serve another tracking.
+    perform syncjournal.drop_added_columns(relation, '{sync_version}');
+    if drop_columns and was_tracked.identity_added then
+        perform syncjournal.drop_added_columns(relation, '{sync_id}');
+    end if;
+end
+$$;
