@@ -3,4 +3,5 @@ pgrx::pg_module_magic!();
 
 mod identity;
 mod pg;
+mod track_lock;
 mod value;

@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod invalidation;
+pub mod lock;
 pub mod memory;
 pub mod open_table;
 pub mod random;

@@ -263,8 +263,7 @@ impl Found {
     /// # Safety
     /// The tuple must be one of the relation and stay pinned while this value is used.
     unsafe fn new(relation: pg_sys::Relation, tuple: pg_sys::HeapTuple) -> Self {
-        let mut found =
-            Self { datums: [Datum::from(0); MAX_COLUMNS], nulls: [true; MAX_COLUMNS] };
+        let mut found = Self { datums: [Datum::from(0); MAX_COLUMNS], nulls: [true; MAX_COLUMNS] };
         // SAFETY: our tables have fewer columns than the arrays have room for.
         unsafe {
             let descriptor = (*relation).rd_att;

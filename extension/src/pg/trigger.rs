@@ -2,8 +2,8 @@
 
 use std::marker::PhantomData;
 
-use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::heap_tuple::PgHeapTuple;
+use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{AllocatedByPostgres, PgTrigger, PgTupleDesc};
 
 use crate::pg::varlena;
@@ -191,8 +191,7 @@ impl<'a> Row<'a> {
         // SAFETY: reads the header of a tuple that is at hand.
         let place = unsafe { (*(*self.tuple).t_data).t_ctid };
         place.ip_posid == pg_sys::MovedPartitionsOffsetNumber as u16
-            && (u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo))
-                == NO_BLOCK
+            && (u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo)) == NO_BLOCK
     }
 
     /// Appends a column's value in its portable form; false where it is null.
