@@ -2,3 +2,4 @@
 //! One module for each topic.
 
 mod harness;
+mod schema_check;
