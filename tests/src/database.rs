@@ -40,9 +40,13 @@ impl Db {
 
     /// A new database without the extension.
     pub fn bare(cluster: &Arc<Cluster>) -> Self {
-        let name = new_name();
-        cluster.create_empty_database(&name);
-        Self::open(cluster, name)
+        Self::named(cluster, &new_name())
+    }
+
+    /// A new database without the extension, of a given name.
+    pub fn named(cluster: &Arc<Cluster>, name: &str) -> Self {
+        cluster.create_empty_database(name);
+        Self::open(cluster, name.to_owned())
     }
 
     fn open(cluster: &Arc<Cluster>, name: String) -> Self {
