@@ -22,6 +22,7 @@ mod guard;
 mod process;
 mod session;
 mod tls;
+mod transfer;
 mod wait;
 
 pub use agent::{Agent, AgentCommand, Finished};
@@ -30,4 +31,5 @@ pub use cluster::{Cluster, Options, shared};
 pub use compare::{assert_same_rows, table_rows};
 pub use database::{Db, pair, triple};
 pub use session::{Session, SqlError};
+pub use transfer::{Applied, apply_set, carry, introduce, prepare_set};
 pub use wait::{wait_until, wait_until_within};

@@ -46,7 +46,7 @@ impl Session {
 
     /// Runs one or more statements.
     pub fn try_exec(&mut self, sql: &str) -> Result<(), SqlError> {
-        self.client.batch_execute(sql).map_err(|error| SqlError::from_driver(&error))
+        self.client.batch_execute(sql).map_err(|error| SqlError::from(&error))
     }
 
     /// Runs statements that must fail, and returns what the server said.
@@ -70,7 +70,7 @@ impl Session {
     ) -> T {
         match self.client.query_one(sql, parameters) {
             Ok(row) => row.get(0),
-            Err(error) => panic!("{:#?}\n{error}\nin: {sql}", SqlError::from_driver(&error)),
+            Err(error) => panic!("{:#?}\n{error}\nin: {sql}", SqlError::from(&error)),
         }
     }
 
@@ -79,7 +79,7 @@ impl Session {
     pub fn column<T: FromSqlOwned>(&mut self, sql: &str) -> Vec<T> {
         match self.client.query(sql, &[]) {
             Ok(rows) => rows.iter().map(|row| row.get(0)).collect(),
-            Err(error) => panic!("{:#?}\n{error}\nin: {sql}", SqlError::from_driver(&error)),
+            Err(error) => panic!("{:#?}\n{error}\nin: {sql}", SqlError::from(&error)),
         }
     }
 
@@ -87,7 +87,7 @@ impl Session {
     #[track_caller]
     pub fn rows(&mut self, sql: &str) -> Vec<Vec<Option<String>>> {
         let messages = self.client.simple_query(sql).unwrap_or_else(|error| {
-            panic!("{:#?}\n{error}\nin: {sql}", SqlError::from_driver(&error));
+            panic!("{:#?}\n{error}\nin: {sql}", SqlError::from(&error));
         });
         let rows = messages.into_iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => {
@@ -111,22 +111,18 @@ impl Session {
     }
 }
 
-impl SqlError {
+impl From<&postgres::Error> for SqlError {
     /// Of an error that did not come from the server, only the message is there.
-    pub(crate) fn from_driver(error: &postgres::Error) -> Self {
-        match error.as_db_error() {
-            Some(db) => Self {
-                sqlstate: db.code().code().to_owned(),
-                message: db.message().to_owned(),
-                detail: db.detail().unwrap_or_default().to_owned(),
-                hint: db.hint().unwrap_or_default().to_owned(),
-            },
-            None => Self {
-                sqlstate: String::new(),
-                message: error.to_string(),
-                detail: String::new(),
-                hint: String::new(),
-            },
+    fn from(error: &postgres::Error) -> Self {
+        let Some(db) = error.as_db_error() else {
+            let (sqlstate, detail, hint) = Default::default();
+            return Self { sqlstate, message: error.to_string(), detail, hint };
+        };
+        Self {
+            sqlstate: db.code().code().to_owned(),
+            message: db.message().to_owned(),
+            detail: db.detail().unwrap_or_default().to_owned(),
+            hint: db.hint().unwrap_or_default().to_owned(),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Every test on real clusters, as one binary: they share the clusters of [`syncjournal_tests::shared`].
 //! One module for each topic.
 
+mod bad_input;
+mod chinook;
+mod demo;
 mod harness;
 mod schema_check;
