@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::build::server;
+use crate::build;
 use crate::guard::Guard;
 use crate::process::run;
 use crate::wait::wait_until_within;
@@ -48,7 +48,7 @@ impl AgentCommand {
         let file = folder.path().join("agent.toml");
         std::fs::write(&file, config).expect("a temporary folder is writable");
         let output = |name| File::create(folder.path().join(name)).expect("it is writable");
-        let mut command = Command::new(&server().agent);
+        let mut command = Command::new(build::agent());
         command
             .arg("--config")
             .arg(&file)

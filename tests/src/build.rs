@@ -14,15 +14,13 @@ use std::sync::LazyLock;
 use crate::guard::Guard;
 use crate::process::{run, server_command};
 
-/// The private server, and the agent that was built with it.
+/// The private server.
 #[derive(Debug)]
 pub struct Server {
     /// Holds `postgres`, `psql` and the like.
     pub bin: PathBuf,
     /// The library that is installed in the private server.
     pub library: PathBuf,
-    /// The executable of the agent.
-    pub agent: PathBuf,
     /// Removes the tree at the end of the run where it could not stand in the target folder.
     _temporary: Option<Guard>,
 }
@@ -31,6 +29,16 @@ pub struct Server {
 pub fn server() -> &'static Server {
     static SERVER: LazyLock<Server> = LazyLock::new(build);
     &SERVER
+}
+
+/// The executable of the agent; the first caller builds it. Apart from the server, so that the tests of
+/// the extension do not depend on the agent.
+pub(crate) fn agent() -> &'static Path {
+    static AGENT: LazyLock<PathBuf> = LazyLock::new(|| {
+        build_package("syncjournal-agent");
+        profile_folder().join("syncjournal-agent")
+    });
+    &AGENT
 }
 
 /// The Chinook sample database, which stands beside the repository on the project's own machines.
@@ -45,24 +53,26 @@ fn source_root() -> &'static Path {
 }
 
 fn build() -> Server {
-    run(script("build").env_remove("LD_LIBRARY_PATH"));
-    // …/debug/deps/main-0123 → …/debug: the same profile as this test binary's.
-    let executable = std::env::current_exe().expect("a process knows its executable");
-    let profile = executable
-        .ancestors()
-        .find(|folder| folder.join("deps").is_dir())
-        .expect("a test binary stands below its profile's folder");
+    build_package("syncjournal");
+    let profile = profile_folder();
     let target = profile.parent().expect("a profile stands in the target folder");
-
     let (tree, temporary) = tree_folder(target);
     let bin = install(&tree, &profile.join("libsyncjournal.so"));
-    Server {
-        library: PathBuf::from(run(Command::new(bin.join("pg_config")).arg("--pkglibdir")).trim())
-            .join("syncjournal.so"),
-        bin,
-        agent: profile.join("syncjournal-agent"),
-        _temporary: temporary,
-    }
+    let libraries = run(Command::new(bin.join("pg_config")).arg("--pkglibdir"));
+    let library = PathBuf::from(libraries.trim()).join("syncjournal.so");
+    Server { library, bin, _temporary: temporary }
+}
+
+fn build_package(name: &str) {
+    // The variable is cargo's own, for running tests; it must not look like a changed environment.
+    run(script("build").args(["-p", name]).env_remove("LD_LIBRARY_PATH"));
+}
+
+/// `…/debug` of `…/debug/deps/main-0123`: what is built now has the profile of this executable.
+fn profile_folder() -> PathBuf {
+    let executable = std::env::current_exe().expect("a process knows its executable");
+    let profile = executable.ancestors().find(|folder| folder.join("deps").is_dir());
+    profile.expect("a test binary stands below its profile's folder").to_owned()
 }
 
 fn script(name: &str) -> Command {
