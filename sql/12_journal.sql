@@ -27,24 +27,47 @@ create table syncjournal.tombstone (
     primary key (relation_id, row_id)
 );
 
+-- When each segment was opened; the segments themselves are the journal's partitions.
+create table syncjournal.journal_segment (
+    segment int4 primary key,
+    opened_at timestamptz not null default pg_catalog.now()
+);
+
 -- Opens the next segment. Segments are ordinary tables and no members of the extension: a dump
 -- carries them whole, and dropping one asks nobody. They go with the journal, as partitions do.
+-- Attaching, other than creating in place, lets the journal be written and read meanwhile.
 create function syncjournal.open_segment() returns int4
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-    next_segment int4;
+    next_segment int4 := (
+        select coalesce(max(segment), 0) + 1 from syncjournal.journal_segment);
+    leaf text := 'journal_' || next_segment;
 begin
-    select coalesce(max(substring(c.relname from '^journal_(\d+)$')::int4), 0) + 1 into next_segment
-    from pg_inherits i join pg_class c on c.oid = i.inhrelid
-    where i.inhparent = 'syncjournal.journal'::regclass;
-    execute format(
-        'create table syncjournal.%1$I partition of syncjournal.journal (primary key (frame))'
-        ' for values in (%2$s) with (toast_tuple_target = 8160)',
-        'journal_' || next_segment, next_segment);
-    execute format('create index on syncjournal.%I (xid)', 'journal_' || next_segment);
+    execute format('create table syncjournal.%I (like syncjournal.journal including storage,'
+        ' primary key (frame)) with (toast_tuple_target = 8160)', leaf);
+    execute format('create index on syncjournal.%I (xid)', leaf);
+    execute format('alter table syncjournal.journal'
+        ' attach partition syncjournal.%I for values in (%s)', leaf, next_segment);
+    insert into syncjournal.journal_segment (segment) values (next_segment);
     return next_segment;
 end
 $$;
 
 select pg_catalog.pg_extension_config_dump('syncjournal.tombstone', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.journal_segment', '');
+
+-- The time in a version: microseconds since 1970 above the 12 bits that order within one.
+create function syncjournal.version_time(version uuid) returns timestamptz
+language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp
+as $$
+    select timestamptz 'epoch' + interval '1 microsecond'
+        * (('x' || left(replace(version::text, '-', ''), 16))::bit(64) >> 12)::int8
+$$;
+
+-- The node that made a version.
+create function syncjournal.version_node(version uuid) returns int4
+language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp
+as $$
+    select ('x' || substr(replace(version::text, '-', ''), 17, 8))::bit(32)::int4
+$$;

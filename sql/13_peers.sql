@@ -9,7 +9,10 @@ create table syncjournal.registered_peer (
     exclude text[] not null,
     direction text not null check (direction in ('send', 'receive', 'both')),
     active boolean not null default true,
-    -- The peer has everything that is visible in this snapshot of ours; null: nothing yet.
+    -- Known by an agent's link only: another link may widen its direction. A person's word stays.
+    by_link boolean not null default false,
+    -- The peer has everything that is visible in this snapshot of ours; null: it needs a full
+    -- set, since it never had one or the journal no longer reaches back to it.
     confirmed pg_snapshot,
     registered_at timestamptz not null default pg_catalog.now()
 );

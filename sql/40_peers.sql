@@ -1,0 +1,198 @@
+-- Registering the other ends.
+
+create function syncjournal.peer_named(name text) returns syncjournal.registered_peer
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+    found_peer syncjournal.registered_peer;
+begin
+    select * into found_peer from syncjournal.registered_peer p where p.peer_name = name;
+    if not found then
+        raise exception 'there is no peer "%"', name
+            using errcode = 'undefined_object',
+                hint = format('Register it: select syncjournal.add_peer(%L).', name);
+    end if;
+    return found_peer;
+end
+$$;
+
+create function syncjournal.check_peer(
+    node_id uuid, include text[], exclude text[], slices text[], direction text)
+returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if node_id = syncjournal.require_node() then
+        raise exception 'a database is not its own peer'
+            using errcode = 'invalid_parameter_value',
+                hint = 'Give the node_id that the other database has in its view syncjournal.node.';
+    elsif cardinality(slices) > 0 then
+        raise exception 'slices are not available in this version'
+            using errcode = 'feature_not_supported',
+                hint = 'Leave slices empty, and choose tables by include and exclude.';
+    elsif direction not in ('send', 'receive', 'both') then
+        raise exception 'unknown direction "%"', direction
+            using errcode = 'invalid_parameter_value', hint = 'Use send, receive or both.';
+    end if;
+    -- For the error that a misshapen pattern gives.
+    perform syncjournal.relation_matches('', '', include, exclude);
+end
+$$;
+
+create function syncjournal.insert_peer(
+    name text, node_id uuid, include text[], exclude text[], direction text, by_link boolean)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    new_peer int2;
+begin
+    insert into syncjournal.registered_peer (
+        peer_name, node_id, include, exclude, direction, by_link)
+    values (name, node_id, include, exclude, direction, by_link)
+    returning peer_id into new_peer;
+    insert into syncjournal.peer_activity (peer_id) values (new_peer);
+exception when unique_violation then
+    raise exception 'peer "%" or its node is registered already', name
+        using errcode = 'duplicate_object', hint = 'Change it by syncjournal.alter_peer().';
+end
+$$;
+
+create function syncjournal.add_peer(
+    name text,
+    node_id uuid default null,
+    include text[] default '{*.*}',
+    exclude text[] default '{}',
+    slices text[] default '{}',
+    direction text default 'both')
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform syncjournal.check_peer(node_id, include, exclude, slices, direction);
+    perform syncjournal.insert_peer(name, node_id, include, exclude, direction, by_link => false);
+end
+$$;
+
+-- Nulls leave as it was what they stand for.
+create function syncjournal.alter_peer(
+    name text,
+    node_id uuid default null,
+    include text[] default null,
+    exclude text[] default null,
+    slices text[] default null,
+    direction text default null,
+    active boolean default null)
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    was syncjournal.registered_peer := syncjournal.peer_named(name);
+begin
+    perform syncjournal.check_peer(
+        coalesce(node_id, was.node_id), coalesce(include, was.include),
+        coalesce(exclude, was.exclude), slices, coalesce(direction, was.direction));
+    update syncjournal.registered_peer p
+    set node_id = coalesce(alter_peer.node_id, p.node_id),
+        include = coalesce(alter_peer.include, p.include),
+        exclude = coalesce(alter_peer.exclude, p.exclude),
+        direction = coalesce(alter_peer.direction, p.direction),
+        active = coalesce(alter_peer.active, p.active),
+        by_link = false
+    where p.peer_id = was.peer_id;
+    if was.confirmed is not null
+        and (include <> was.include or exclude <> was.exclude) then
+        raise notice 'peer "%" gets the changes of newly included tables from now on', name
+            using hint = 'Their present rows come with a full set.';
+    end if;
+end
+$$;
+
+create function syncjournal.drop_peer(name text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+    delete from syncjournal.registered_peer
+    where peer_id = (syncjournal.peer_named(name)).peer_id;
+end
+$$;
+
+-- An agent's link makes itself known, and learns the name by which its other end goes here.
+-- What a person has said of the peer is never widened.
+create function syncjournal.register_link(peer_name text, peer_node uuid, direction text)
+returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    known syncjournal.registered_peer;
+begin
+    perform syncjournal.check_peer(peer_node, '{}', '{}', '{}', direction);
+    select * into known from syncjournal.registered_peer p
+    where p.node_id = peer_node or p.peer_name = register_link.peer_name
+    order by p.node_id = peer_node desc nulls last
+    limit 1
+    for update;
+    if not found then
+        perform syncjournal.insert_peer(
+            peer_name, peer_node, '{*.*}', '{}', direction, by_link => true);
+        return peer_name;
+    elsif known.node_id <> peer_node then
+        raise exception 'peer "%" is another node', peer_name
+            using errcode = 'duplicate_object',
+                detail = format('It is registered as node %s, and the link leads to %s.',
+                    known.node_id, peer_node),
+                hint = 'Register the node under a name of its own by syncjournal.add_peer().';
+    elsif known.direction not in ('both', direction) and not known.by_link then
+        raise exception 'peer "%" is registered for direction "%" only',
+            known.peer_name, known.direction
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = format('Allow it: select syncjournal.alter_peer(%L, direction => ''both'').',
+                    known.peer_name);
+    end if;
+    update syncjournal.registered_peer p
+    set node_id = peer_node,
+        direction = case when p.direction in ('both', register_link.direction)
+            then p.direction else 'both' end
+    where p.peer_id = known.peer_id
+        and (p.node_id is null or p.direction not in ('both', register_link.direction));
+    return known.peer_name;
+end
+$$;
+
+create function syncjournal.peer_filter(
+    peer text,
+    out include text[], out exclude text[], out active boolean, out direction text,
+    out peer_id int2)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    found_peer syncjournal.registered_peer := syncjournal.peer_named(peer);
+begin
+    include := found_peer.include;
+    exclude := found_peer.exclude;
+    active := found_peer.active;
+    direction := found_peer.direction;
+    peer_id := found_peer.peer_id;
+end
+$$;
+
+-- The tracked tables that both the peer's lists and the link's select.
+create function syncjournal.exported_tables(
+    peer text, include text[] default null, exclude text[] default null)
+returns setof text
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    offer record := syncjournal.peer_filter(peer);
+begin
+    return query
+        select format('%I.%I', n.nspname, c.relname)
+        from syncjournal.select_tables(
+                coalesce(include, '{*.*}'), coalesce(exclude, '{}'),
+                array(select relid from syncjournal.tracked_relation)) wanted
+            join pg_class c on c.oid = wanted
+            join pg_namespace n on n.oid = c.relnamespace
+        where syncjournal.relation_matches(n.nspname, c.relname, offer.include, offer.exclude)
+        order by 1;
+end
+$$;
