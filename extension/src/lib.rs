@@ -1,7 +1,11 @@
 //! The syncjournal Postgres extension.
 pgrx::pg_module_magic!();
 
-mod identity;
+mod error;
+mod guc;
+mod journal;
+mod layout;
+mod node;
 mod pg;
 mod selection;
 mod track_lock;

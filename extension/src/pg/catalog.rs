@@ -1,6 +1,6 @@
 //! What the catalogue says of relations: names, columns, partitions.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, Oid};
 
@@ -10,6 +10,7 @@ pub const SCHEMA: &CStr = c"syncjournal";
 unsafe extern "C-unwind" {
     // Exported by the server; its header is not among those that pgrx binds.
     fn get_partition_ancestors(relid: Oid) -> *mut pg_sys::List;
+    fn find_inheritance_children(parent: Oid, lock: i32) -> *mut pg_sys::List;
 }
 
 /// A column that is not dropped.
@@ -75,13 +76,40 @@ pub fn partition_ancestors(relid: Oid) -> Vec<Oid> {
     // SAFETY: the list is palloc'd and walked within its length. The call may raise an error; no
     // Rust value that needs dropping is alive across it.
     unsafe {
-        let list = pg_sys::ffi::pg_guard_ffi_boundary(|| get_partition_ancestors(relid));
-        if list.is_null() {
-            return Vec::new();
-        }
+        oids(pg_sys::ffi::pg_guard_ffi_boundary(|| get_partition_ancestors(relid)))
+    }
+}
+
+/// The tables that inherit from a table directly, with their names; none is locked.
+pub fn children(parent: Oid) -> Vec<(Oid, String)> {
+    // SAFETY: as above.
+    let children = unsafe {
+        let lock = pg_sys::NoLock as i32;
+        oids(pg_sys::ffi::pg_guard_ffi_boundary(|| find_inheritance_children(parent, lock)))
+    };
+    children.into_iter().filter_map(|relid| Some((relid, table_name(relid)?))).collect()
+}
+
+/// # Safety
+/// A list of object ids, or null.
+unsafe fn oids(list: *mut pg_sys::List) -> Vec<Oid> {
+    if list.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the list has as many cells as it says.
+    unsafe {
         let length = usize::try_from((*list).length).unwrap_or(0);
         let cells = std::slice::from_raw_parts((*list).elements, length);
         cells.iter().map(|cell| cell.oid_value).collect()
+    }
+}
+
+/// Name of a relation, without its schema; none where it is gone.
+fn table_name(relid: Oid) -> Option<String> {
+    // SAFETY: gives null for what does not exist, else a NUL-terminated string.
+    unsafe {
+        let name = pg_sys::get_rel_name(relid);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
     }
 }
 
@@ -98,11 +126,6 @@ pub fn own_relation(relation: &CStr) -> Option<Oid> {
     (relid != Oid::INVALID).then_some(relid)
 }
 
-/// As [`own_relation`], for a name that is put together.
-pub fn own_relation_named(relation: &str) -> Option<Oid> {
-    own_relation(&CString::new(relation).ok()?)
-}
-
 /// The owner of a relation.
 pub fn owner(relid: Oid) -> Oid {
     // SAFETY: the relation is open while its form is read.
@@ -116,15 +139,10 @@ pub fn owner(relid: Oid) -> Oid {
 
 /// `"schema.table"` for messages; the number of a relation that is gone.
 pub fn qualified_name(relid: Oid) -> String {
-    // SAFETY: look-ups that give null for what does not exist; results are palloc'd.
-    unsafe {
-        let table = pg_sys::get_rel_name(relid);
-        if table.is_null() {
-            return relid.to_string();
-        }
-        let table = CStr::from_ptr(table).to_string_lossy();
-        format!("{}.{table}", schema_name(pg_sys::get_rel_namespace(relid)))
-    }
+    let Some(table) = table_name(relid) else { return relid.to_string() };
+    // SAFETY: a look-up that gives an invalid id for what does not exist.
+    let namespace = unsafe { pg_sys::get_rel_namespace(relid) };
+    format!("{}.{table}", schema_name(namespace))
 }
 
 /// Name of a schema.

@@ -6,7 +6,9 @@
 //! written, its current command included. That is right for the journal, whose rows never change,
 //! and lets a layout that somebody else has just committed be found under any isolation level.
 
+use std::ffi::CStr;
 use std::ops::ControlFlow;
+use std::ptr::null_mut;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
@@ -39,6 +41,13 @@ impl Table {
         // SAFETY: raises an ordinary error where the table is gone; closed on drop.
         let relation = unsafe { pg_sys::table_open(relid, pg_sys::AccessShareLock as i32) };
         Self { relation, indexes: Vec::new() }
+    }
+
+    /// Opens for reading what somebody else may have dropped meanwhile.
+    pub fn read_if_exists(relid: Oid) -> Option<Self> {
+        // SAFETY: gives null where the table is gone; closed on drop.
+        let relation = unsafe { pg_sys::try_relation_open(relid, pg_sys::AccessShareLock as i32) };
+        (!relation.is_null()).then_some(Self { relation, indexes: Vec::new() })
     }
 
     /// Opens for [`Table::insert`]; the lock stays to the transaction's end.
@@ -130,6 +139,38 @@ impl Table {
     pub fn primary_key(&self) -> Oid {
         // SAFETY: the relation is open.
         unsafe { pg_sys::RelationGetPrimaryKeyIndex(self.relation) }
+    }
+
+    /// The index on exactly these columns.
+    pub fn index_on(&self, columns: &[i16]) -> Option<Oid> {
+        // SAFETY: the list is ours; each index is closed before the next is opened.
+        unsafe {
+            let list = pg_sys::RelationGetIndexList(self.relation);
+            if list.is_null() {
+                return None;
+            }
+            let length = usize::try_from((*list).length).unwrap_or(0);
+            let cells = std::slice::from_raw_parts((*list).elements, length);
+            let lock = pg_sys::AccessShareLock as i32;
+            cells.iter().map(|cell| cell.oid_value).find(|relid| {
+                let index = pg_sys::index_open(*relid, lock);
+                let form = &*(*index).rd_index;
+                let count = usize::try_from(form.indnatts).unwrap_or(0);
+                let found = std::slice::from_raw_parts(form.indkey.values.as_ptr(), count);
+                let is_wanted = found == columns;
+                pg_sys::index_close(index, lock);
+                is_wanted
+            })
+        }
+    }
+
+    /// Visits all rows, by any index.
+    pub fn all<B>(
+        &self,
+        index: Oid,
+        visit: impl FnMut(&Found) -> ControlFlow<B>,
+    ) -> Option<B> {
+        self.scan(index, &[], visit)
     }
 
     /// Visits the rows whose uuid in column 1 is at most `key`, greatest first, by the index on it.
@@ -225,10 +266,18 @@ impl Field<'_> {
     }
 }
 
+/// # Safety
+/// The datum must be of type name.
+unsafe fn name_at(datum: Datum) -> String {
+    // SAFETY: names are NUL-terminated.
+    unsafe { CStr::from_ptr(datum.cast_mut_ptr()) }.to_string_lossy().into_owned()
+}
+
 /// What is looked for.
 #[derive(Clone, Copy, Debug)]
 pub enum Key<'a> {
     Int4(i32),
+    Oid(Oid),
     Uuid(&'a [u8; 16]),
 }
 
@@ -236,6 +285,7 @@ impl Key<'_> {
     fn datum(&self) -> Datum {
         match self {
             Key::Int4(value) => Datum::from(*value),
+            Key::Oid(value) => Datum::from(*value),
             Key::Uuid(bytes) => Datum::from(bytes.as_ptr()),
         }
     }
@@ -246,6 +296,8 @@ impl Key<'_> {
         Oid::from(match (self, equal) {
             (Key::Int4(_), true) => pg_sys::F_INT4EQ,
             (Key::Int4(_), false) => pg_sys::F_INT4LE,
+            (Key::Oid(_), true) => pg_sys::F_OIDEQ,
+            (Key::Oid(_), false) => pg_sys::F_OIDLE,
             (Key::Uuid(_), true) => pg_sys::F_UUID_EQ,
             (Key::Uuid(_), false) => pg_sys::F_UUID_LE,
         })
@@ -287,6 +339,42 @@ impl Found {
     pub fn uuid(&self, column: usize) -> Option<[u8; 16]> {
         // SAFETY: callers name columns of type uuid; the row is pinned.
         self.get(column).map(|datum| unsafe { *datum.cast_mut_ptr::<[u8; 16]>() })
+    }
+
+    /// A boolean column.
+    pub fn bool(&self, column: usize) -> Option<bool> {
+        self.get(column).map(|datum| datum.value() as u8 != 0)
+    }
+
+    /// A name column.
+    pub fn name(&self, column: usize) -> Option<String> {
+        // SAFETY: callers name columns of type name; the row is pinned.
+        self.get(column).map(|datum| unsafe { name_at(datum) })
+    }
+
+    /// A column of type name[]; nulls are left out.
+    pub fn names(&self, column: usize) -> Vec<String> {
+        let Some(datum) = self.get(column) else { return Vec::new() };
+        // SAFETY: callers name columns of type name[]; the arrays that come back are palloc'd and
+        // as long as the count says.
+        unsafe {
+            let (mut elements, mut nulls, mut count) = (null_mut(), null_mut(), 0);
+            pg_sys::deconstruct_array(
+                pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast(),
+                pg_sys::NAMEOID,
+                pg_sys::NAMEDATALEN as i32,
+                false,
+                b'c' as i8,
+                &mut elements,
+                &mut nulls,
+                &mut count,
+            );
+            let count = usize::try_from(count).unwrap_or(0);
+            (0..count)
+                .filter(|place| !*nulls.add(*place))
+                .map(|place| name_at(*elements.add(place)))
+                .collect()
+        }
     }
 
     /// A bytea column.

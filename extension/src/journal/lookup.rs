@@ -1,0 +1,78 @@
+//! Finding frames: a version points to its frame, so this is a look-up by primary key.
+
+use std::ops::ControlFlow;
+
+use syncjournal_core::{Version, frame};
+
+use crate::error::corrupted;
+use crate::journal::segment;
+use crate::pg::table::{Found, Table};
+
+/// A frame as the journal holds it.
+#[derive(Clone, Debug)]
+pub struct JournalFrame {
+    pub id: Version,
+    pub layout_id: i32,
+    pub data: Vec<u8>,
+}
+
+/// Whether the journal holds the frame of this id.
+pub fn exists(id: Version) -> bool {
+    let key = id.to_bytes();
+    in_segments(|table| {
+        table
+            .down_from(table.primary_key(), key, |row| {
+                ControlFlow::Break(row.uuid(1) == Some(key))
+            })
+            .filter(|is_there| *is_there)
+    })
+    .is_some()
+}
+
+/// The frame that holds the entry of this version; none where it was pruned, or never came.
+///
+/// Frames that were flushed early share a prefix: the one with the greatest id that is not above
+/// the version holds it, or one before.
+pub fn frame_of(version: Version) -> Option<JournalFrame> {
+    in_segments(|table| {
+        table
+            .down_from(table.primary_key(), version.to_bytes(), |row| {
+                let found = read(row);
+                if found.id.prefix() != version.prefix() {
+                    return ControlFlow::Break(None);
+                }
+                if holds(&found, version) {
+                    return ControlFlow::Break(Some(found));
+                }
+                ControlFlow::Continue(())
+            })
+            .flatten()
+    })
+}
+
+fn in_segments<R>(mut look: impl FnMut(&Table) -> Option<R>) -> Option<R> {
+    segment::all()
+        .into_iter()
+        .find_map(|segment| Table::read_if_exists(segment.relid).and_then(|table| look(&table)))
+}
+
+fn read(row: &Found) -> JournalFrame {
+    match (row.uuid(1), row.int4(5), row.bytes(8)) {
+        (Some(id), Some(layout_id), Some(data)) => {
+            JournalFrame { id: Version::from_bytes(id), layout_id, data }
+        }
+        _ => corrupted("a journal row has nulls").raise(),
+    }
+}
+
+fn holds(found: &JournalFrame, version: Version) -> bool {
+    for entry in frame::entries(found.id, &found.data) {
+        match entry {
+            Ok(entry) if entry.index == version.index() => return true,
+            Ok(entry) if entry.index > version.index() => return false,
+            Ok(_) => {}
+            Err(error) => corrupted(format_args!("frame {}: {error}", found.id)).raise(),
+        }
+    }
+    false
+}

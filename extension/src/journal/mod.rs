@@ -1,0 +1,12 @@
+//! The journal's table: appending frames, finding the frame that holds a version.
+//!
+//! Frames are only ever inserted, and segments dropped as a whole, so reading needs no snapshot of
+//! its own (see `pg::table`), and what was found stays true.
+
+mod append;
+mod lookup;
+mod segment;
+
+pub use append::{Appender, FrameRow};
+pub use lookup::{JournalFrame, exists, frame_of};
+pub use segment::forget as forget_segment;

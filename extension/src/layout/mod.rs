@@ -1,0 +1,49 @@
+//! What frames know of relations: which columns they carry, under which number.
+//!
+//! ```text
+//! relation  --describe-->  RelationLayout  --register-->  layout_id in relation_layout
+//!    |                                                        |
+//!  tracked(relid): how the trigger reads a row         by_id(layout_id): how a frame is read
+//! ```
+//!
+//! Layouts are known by content and never change, so a layout found is good for ever, except where
+//! the transaction that registered it rolls back. What is known of a relation is dropped when
+//! Postgres says that the relation changed; the callback only leaves a note, which is read at the
+//! next look-up.
+
+mod describe;
+mod stored;
+mod tracked;
+
+pub use stored::{StoredLayout, by_id, register};
+pub use tracked::{Tracked, tracked};
+
+use crate::pg::invalidation::{self, Stale};
+use crate::{journal, node};
+
+/// Drops what is out of date by now.
+pub fn refresh() {
+    match invalidation::take() {
+        Stale::Nothing => return,
+        Stale::Everything => {
+            tracked::forget_all();
+            node::forget(None);
+        }
+        Stale::Relations(relations) => {
+            for relation in relations {
+                tracked::forget(relation);
+                node::forget(Some(relation));
+            }
+        }
+    }
+    stored::forget_all();
+    journal::forget_segment();
+}
+
+/// A (sub)transaction was rolled back: the layouts that it may have registered are not there.
+pub fn rolled_back() {
+    if stored::take_registered() {
+        tracked::forget_all();
+        stored::forget_all();
+    }
+}

@@ -1,0 +1,113 @@
+//! The table `relation_layout`: every layout in which entries were ever written.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::mem::ManuallyDrop;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use pgrx::prelude::*;
+use syncjournal_core::RelationLayout;
+
+use crate::error::{corrupted, not_installed};
+use crate::pg::catalog;
+use crate::pg::role::RunAs;
+use crate::pg::table::{Key, Table};
+use crate::pg::transaction;
+
+/// A layout as it is stored here.
+#[derive(Debug)]
+pub struct StoredLayout {
+    pub layout_id: i32,
+    /// The tracked relation of this database that the entries belong to, if it is tracked here.
+    pub relation_id: Option<i32>,
+    pub definition: RelationLayout,
+}
+
+thread_local! {
+    static BY_ID: ManuallyDrop<RefCell<HashMap<i32, Rc<StoredLayout>>>> =
+        ManuallyDrop::new(RefCell::new(HashMap::new()));
+    /// Whether this transaction has registered a layout, which its end may take away.
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+fn open() -> Table {
+    let relid = catalog::own_relation(c"relation_layout");
+    Table::read(relid.unwrap_or_else(|| not_installed().raise()))
+}
+
+/// The layout of this number; an error where the journal names one that does not exist.
+pub fn by_id(layout_id: i32) -> Rc<StoredLayout> {
+    super::refresh();
+    if let Some(found) = BY_ID.with(|cache| cache.borrow().get(&layout_id).cloned()) {
+        return found;
+    }
+    let table = open();
+    let row = table.equal(table.primary_key(), &[(1, Key::Int4(layout_id))], |row| {
+        ControlFlow::Break((row.int4(3), row.bytes(6)))
+    });
+    let Some((relation_id, Some(definition))) = row else {
+        corrupted(format_args!("layout {layout_id} does not exist")).raise()
+    };
+    let definition = RelationLayout::decode(&definition)
+        .unwrap_or_else(|error| corrupted(format_args!("layout {layout_id}: {error}")).raise());
+    let found = Rc::new(StoredLayout { layout_id, relation_id, definition });
+    BY_ID.with(|cache| cache.borrow_mut().insert(layout_id, Rc::clone(&found)));
+    found
+}
+
+/// The number of a layout, which is written down if it is new. `relation_id` is the tracked
+/// relation of this database that it describes, if any.
+pub fn register(layout: &RelationLayout, relation_id: Option<i32>) -> i32 {
+    let fingerprint = layout.fingerprint().0;
+    match find(&fingerprint) {
+        Some((layout_id, known)) if relation_id.is_none() || known == relation_id => layout_id,
+        _ => {
+            write(layout, fingerprint, relation_id);
+            let written = find(&fingerprint);
+            written.unwrap_or_else(|| corrupted("a layout was not stored").raise()).0
+        }
+    }
+}
+
+fn find(fingerprint: &[u8; 16]) -> Option<(i32, Option<i32>)> {
+    let table = open();
+    let index = table.index_on(&[2]).unwrap_or_else(|| not_installed().raise());
+    table.equal(index, &[(2, Key::Uuid(fingerprint))], |row| {
+        let layout_id = row.int4(1);
+        layout_id.map_or(ControlFlow::Continue(()), |id| ControlFlow::Break((id, row.int4(3))))
+    })
+}
+
+fn write(layout: &RelationLayout, fingerprint: [u8; 16], relation_id: Option<i32>) {
+    let journal = catalog::own_relation(c"journal").unwrap_or_else(|| not_installed().raise());
+    let _owner = RunAs::role(catalog::owner(journal));
+    REGISTERED.set(true);
+    let written = Spi::run_with_args(
+        "insert into syncjournal.relation_layout as l \
+             (fingerprint, relation_id, schema_name, table_name, definition) \
+         values ($1, $2, $3, $4, $5) \
+         on conflict (fingerprint) do update \
+         set relation_id = coalesce(excluded.relation_id, l.relation_id)",
+        &[
+            pgrx::Uuid::from_bytes(fingerprint).into(),
+            relation_id.into(),
+            layout.schema.as_str().into(),
+            layout.table.as_str().into(),
+            layout.encode().into(),
+        ],
+    );
+    if let Err(error) = written {
+        corrupted(format_args!("a layout was not stored: {error}")).raise();
+    }
+    transaction::next_command();
+}
+
+pub fn forget_all() {
+    BY_ID.with(|cache| cache.borrow_mut().clear());
+}
+
+/// Whether a layout was registered since this was last asked.
+pub fn take_registered() -> bool {
+    REGISTERED.replace(false)
+}

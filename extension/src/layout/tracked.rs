@@ -1,0 +1,204 @@
+//! How the triggers read the rows of a relation: the columns of its layout where they stand in
+//! this table, which may be a partition whose columns stand elsewhere than its root's.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::mem::ManuallyDrop;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+use pgrx::prelude::*;
+use syncjournal_core::RelationLayout;
+
+use crate::error::{Failure, not_installed};
+use crate::layout::describe::{Selection, VERSION_COLUMN, describe};
+use crate::layout::stored;
+use crate::pg::catalog::{self, Attribute, Shape};
+use crate::pg::invalidation;
+use crate::pg::memory::OwnedContext;
+use crate::pg::role::RunAs;
+use crate::pg::table::{Key, Table};
+use crate::pg::trigger::ColumnAccess;
+use crate::value::{self, ColumnCodec};
+
+/// A tracked table, or a partition of one.
+#[derive(Debug)]
+pub struct Tracked {
+    pub relid: Oid,
+    /// The tracked table itself: the root of its partitions.
+    pub root: Oid,
+    pub relation_id: i32,
+    pub layout_id: i32,
+    /// Columns of the table by number, dropped ones included.
+    pub natts: usize,
+    /// Number of the column that holds the row's identity.
+    pub identity: usize,
+    /// Whether `track` added it, so that new rows get theirs from the trigger.
+    pub identity_added: bool,
+    /// Number of the column `sync_version`.
+    pub version: usize,
+    /// The columns that travel, in the layout's order.
+    pub columns: Vec<ColumnAccess>,
+    /// Whether portable settings must be held while rows are encoded.
+    pub needs_settings: bool,
+    /// What the codecs keep; dropped after them.
+    _memory: OwnedContext,
+}
+
+/// A row of `tracked_relation`.
+struct Tracking {
+    relation_id: i32,
+    root: Oid,
+    selection: Selection,
+}
+
+type Cache = HashMap<Oid, Rc<Tracked>>;
+
+thread_local! {
+    static CACHE: ManuallyDrop<RefCell<Cache>> = ManuallyDrop::new(RefCell::new(Cache::new()));
+    /// The relation that was asked for last: a bulk change asks for the same one row by row.
+    static LAST: ManuallyDrop<RefCell<Option<Rc<Tracked>>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
+}
+
+/// What is known of a tracked table or a partition of one; none where it is not tracked.
+pub fn tracked(relid: Oid) -> Option<Rc<Tracked>> {
+    super::refresh();
+    let last = LAST.with(|last| last.borrow().clone().filter(|last| last.relid == relid));
+    if last.is_some() {
+        return last;
+    }
+    let known = CACHE.with(|cache| cache.borrow().get(&relid).cloned());
+    let found = match known {
+        Some(known) => known,
+        None => {
+            let built = Rc::new(build(relid)?);
+            CACHE.with(|cache| cache.borrow_mut().insert(relid, Rc::clone(&built)));
+            built
+        }
+    };
+    LAST.with(|last| last.replace(Some(Rc::clone(&found))));
+    Some(found)
+}
+
+fn build(relid: Oid) -> Option<Tracked> {
+    let shape = catalog::shape(relid);
+    let tracking = tracking_of(relid, &shape)?;
+    let root_shape = (tracking.root != relid).then(|| catalog::shape(tracking.root));
+    let layout = describe(root_shape.as_ref().unwrap_or(&shape), &tracking.selection);
+    let layout_id = stored::register(&layout, Some(tracking.relation_id));
+    let memory = OwnedContext::new();
+    let columns = access(&shape, &layout, &memory);
+    let identity = attribute(&shape, &tracking.selection.identity).number;
+    Some(Tracked {
+        relid,
+        root: tracking.root,
+        relation_id: tracking.relation_id,
+        layout_id,
+        natts: shape.natts,
+        identity,
+        identity_added: tracking.selection.identity_added,
+        version: attribute(&shape, VERSION_COLUMN).number,
+        needs_settings: columns.iter().any(|column| column.codec.needs_settings()),
+        columns,
+        _memory: memory,
+    })
+}
+
+fn access(shape: &Shape, layout: &RelationLayout, memory: &OwnedContext) -> Vec<ColumnAccess> {
+    let place = |column: &syncjournal_core::Column| {
+        let attribute = attribute(shape, &column.name);
+        let format = value::format_for(attribute.type_oid);
+        ColumnAccess {
+            number: attribute.number,
+            length: attribute.length,
+            by_value: attribute.by_value,
+            codec: ColumnCodec::new(attribute.type_oid, attribute.typmod, format, memory.raw()),
+        }
+    };
+    layout.columns.iter().map(place).collect()
+}
+
+fn attribute<'a>(shape: &'a Shape, name: &str) -> &'a Attribute {
+    shape.attributes.iter().find(|attribute| attribute.name == name).unwrap_or_else(|| {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+            format!(
+                "column \"{name}\" of tracked table \"{}.{}\" does not exist",
+                shape.schema, shape.table
+            ),
+        )
+        .hint("Track the table anew: syncjournal.untrack() and then syncjournal.track().")
+        .raise()
+    })
+}
+
+/// The tracking of the table itself, or of the nearest partitioned table above it.
+fn tracking_of(relid: Oid, shape: &Shape) -> Option<Tracking> {
+    let table = catalog::own_relation(c"tracked_relation");
+    let table = Table::read(table.unwrap_or_else(|| not_installed().raise()));
+    let index = table.index_on(&[2]).unwrap_or_else(|| not_installed().raise());
+    let ancestors =
+        if shape.is_partition { catalog::partition_ancestors(relid) } else { Vec::new() };
+    std::iter::once(relid).chain(ancestors).find_map(|candidate| {
+        table.equal(index, &[(2, Key::Oid(candidate))], |row| {
+            let (Some(relation_id), Some(identity)) = (row.int4(1), row.name(3)) else {
+                return ControlFlow::Continue(());
+            };
+            ControlFlow::Break(Tracking {
+                relation_id,
+                root: candidate,
+                selection: Selection {
+                    identity,
+                    identity_added: row.bool(4).unwrap_or(false),
+                    excluded: row.names(8),
+                },
+            })
+        })
+    })
+}
+
+/// Forgets a relation, and the partitions of a root.
+pub fn forget(relation: Oid) {
+    CACHE.with(|cache| {
+        cache.borrow_mut().retain(|relid, known| *relid != relation && known.root != relation);
+    });
+    LAST.with(|last| last.replace(None));
+}
+
+pub fn forget_all() {
+    CACHE.with(|cache| cache.borrow_mut().clear());
+    LAST.with(|last| last.replace(None));
+}
+
+/// Registers the layout that a tracked table has now, so that no transaction that writes to it
+/// has to, and others wait for it. Called by `track` and after DDL.
+#[pg_extern(volatile, strict)]
+fn refresh_layout(relation: pgrx::PgRelation) -> i32 {
+    let relid = relation.oid();
+    // What tracking says may have changed by an UPDATE, which tells nobody.
+    forget(relid);
+    let Some(found) = tracked(relid) else {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            format!("table \"{}\" is not tracked", catalog::qualified_name(relid)),
+        )
+        .hint("Track it by syncjournal.track().")
+        .raise()
+    };
+    let journal = catalog::own_relation(c"journal").unwrap_or_else(|| not_installed().raise());
+    let _owner = RunAs::role(catalog::owner(journal));
+    let updated = Spi::run_with_args(
+        "update syncjournal.tracked_relation set layout_id = $2 \
+         where relation_id operator(pg_catalog.=) $1 \
+             and (layout_id is null or layout_id operator(pg_catalog.<>) $2)",
+        &[found.relation_id.into(), found.layout_id.into()],
+    );
+    if let Err(error) = updated {
+        crate::error::corrupted(error).raise();
+    }
+    invalidation::announce(found.root);
+    found.layout_id
+}
