@@ -3,6 +3,7 @@ pgrx::pg_module_magic!();
 
 mod error;
 mod guc;
+mod identity;
 mod journal;
 mod layout;
 mod node;

@@ -196,6 +196,8 @@ impl Cluster {
     /// Makes a database with the extension in it.
     pub(crate) fn create_database(&self, name: &str) {
         self.template.get_or_init(|| {
+            // A first attempt may have failed in the middle: the next test shall see why, too.
+            self.session("postgres").exec(&format!("drop database if exists {TEMPLATE}"));
             self.create_empty_database(TEMPLATE);
             self.session(TEMPLATE).exec("create extension syncjournal");
         });
