@@ -33,6 +33,12 @@ create table syncjournal.journal_segment (
     opened_at timestamptz not null default pg_catalog.now()
 );
 
+-- What was visible in this snapshot may be gone from the journal; no row: all is there.
+create table syncjournal.pruned (
+    is_pruned boolean primary key default true check (is_pruned),
+    snapshot pg_snapshot not null
+);
+
 -- Opens the next segment. Segments are ordinary tables and no members of the extension: a dump
 -- carries them whole, and dropping one asks nobody. They go with the journal, as partitions do.
 -- Attaching, other than creating in place, lets the journal be written and read meanwhile.
@@ -56,6 +62,7 @@ $$;
 
 select pg_catalog.pg_extension_config_dump('syncjournal.tombstone', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.journal_segment', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.pruned', '');
 
 -- The time in a version: microseconds since 1970 above the 12 bits that order within one.
 create function syncjournal.version_time(version uuid) returns timestamptz

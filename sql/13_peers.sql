@@ -11,8 +11,7 @@ create table syncjournal.registered_peer (
     active boolean not null default true,
     -- Known by an agent's link only: another link may widen its direction. A person's word stays.
     by_link boolean not null default false,
-    -- The peer has everything that is visible in this snapshot of ours; null: it needs a full
-    -- set, since it never had one or the journal no longer reaches back to it.
+    -- The peer has everything that is visible in this snapshot of ours; null: nothing yet.
     confirmed pg_snapshot,
     registered_at timestamptz not null default pg_catalog.now()
 );

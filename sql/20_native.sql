@@ -7,3 +7,15 @@ immutable strict parallel safe language c as 'MODULE_PATHNAME', 'row_id_v5_wrapp
 create function syncjournal.relation_matches(
     schema text, relname text, include text[], exclude text[]) returns boolean
 immutable strict parallel safe language c as 'MODULE_PATHNAME', 'relation_matches_wrapper';
+
+create function syncjournal.take_exclusive_lock(relid oid) returns boolean
+strict language c as 'MODULE_PATHNAME', 'take_exclusive_lock_wrapper';
+
+create function syncjournal.let_readers_pass(relid oid) returns void
+strict language c as 'MODULE_PATHNAME', 'let_readers_pass_wrapper';
+
+create function syncjournal.identity_changed() returns void
+strict language c as 'MODULE_PATHNAME', 'identity_changed_wrapper';
+
+create function syncjournal.refresh_layout(relation regclass) returns int4
+strict language c as 'MODULE_PATHNAME', 'refresh_layout_wrapper';

@@ -24,6 +24,7 @@ begin
     insert into syncjournal.local_node (node_id, system_identifier, database_oid)
     select new_id, s.system_identifier, d.oid
     from pg_control_system() s, pg_database d where d.datname = current_database();
+    perform syncjournal.identity_changed();
     return new_id;
 end
 $$;
@@ -76,6 +77,8 @@ begin
     delete from syncjournal.local_node;
     update syncjournal.registered_peer set confirmed = null;
     update syncjournal.journal set xid = pg_current_xact_id() where xid > pg_current_xact_id();
+    update syncjournal.pruned set snapshot = pg_current_snapshot()
+    where pg_snapshot_xmax(snapshot) > pg_snapshot_xmax(pg_current_snapshot());
     if not exists (
         select from pg_inherits where inhparent = 'syncjournal.journal'::regclass) then
         perform syncjournal.open_segment();

@@ -42,19 +42,24 @@ as $$
 declare
     policy text := syncjournal.check_policy(conflict_policy);
     own_key name;
+    locked oid[];
 begin
     perform syncjournal.require_node();
     perform syncjournal.check_trackable(relation);
     perform syncjournal.check_keys(keys);
     perform syncjournal.check_merge(relation, counters, merge_function);
-    -- Only the new columns need this lock; what follows would let readers pass.
-    execute format('lock table %s in access exclusive mode', relation);
+    locked := array(
+        select f from syncjournal.family(relation) f where syncjournal.take_exclusive_lock(f));
     perform syncjournal.check_columns(relation, 'natural_key', natural_key);
     perform syncjournal.check_exclusion(relation, exclude_columns);
     own_key := syncjournal.own_uuid_key(relation);
     perform syncjournal.add_column(relation, 'sync_version');
     if own_key is null then
         perform syncjournal.add_column(relation, 'sync_id');
+    end if;
+    -- Only the new columns need so strong a lock; filling one takes as long as the table is large.
+    perform syncjournal.let_readers_pass(member) from unnest(locked) member;
+    if own_key is null then
         perform syncjournal.fill_identity(
             relation, coalesce(natural_key::name[], syncjournal.primary_key(relation)));
         perform syncjournal.index_identity(relation);
