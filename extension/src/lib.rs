@@ -1,6 +1,7 @@
 //! The syncjournal Postgres extension.
 pgrx::pg_module_magic!();
 
+mod capture;
 mod error;
 mod guc;
 mod identity;
@@ -11,3 +12,13 @@ mod pg;
 mod selection;
 mod track_lock;
 mod value;
+
+use pgrx::prelude::*;
+
+/// Runs once, when Postgres loads the library.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    guc::register();
+    pg::invalidation::listen();
+    capture::register();
+}

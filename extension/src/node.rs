@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::ops::ControlFlow;
 
-use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::prelude::*;
 
 use crate::error::{Failure, not_installed};

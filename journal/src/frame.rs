@@ -97,13 +97,19 @@ impl FrameWriter {
     /// Begins an insert, delete, state or truncate with `columns` values to follow.
     pub fn row(&mut self, head: &Head, columns: usize) -> ValueWriter<'_> {
         self.head(head, columns);
-        ValueWriter { bytes: &mut self.bytes }
+        ValueWriter::new(&mut self.bytes)
     }
 
     /// Begins an update with `changed` columns to follow.
     pub fn update(&mut self, head: &Head, changed: usize) -> ChangeWriter<'_> {
         self.head(head, changed);
-        ChangeWriter { values: ValueWriter { bytes: &mut self.bytes }, next_column: 0 }
+        ChangeWriter::new(&mut self.bytes)
+    }
+
+    /// An entry whose values were written elsewhere, by a [`ValueWriter`] or [`ChangeWriter`].
+    pub fn encoded(&mut self, head: &Head, count: usize, values: &[u8]) {
+        self.head(head, count);
+        self.bytes.extend_from_slice(values);
     }
 
     fn head(&mut self, head: &Head, count: usize) {
@@ -170,8 +176,7 @@ fn in_order_of_index(first: Version, bytes: &[u8]) -> (Version, Vec<u8>) {
     let mut straight = FrameWriter::default();
     straight.bytes.reserve(bytes.len());
     for (head, count, values) in &parts {
-        straight.head(head, *count);
-        straight.bytes.extend_from_slice(values);
+        straight.encoded(head, *count, values);
     }
     let first = first.with_index(straight.mark.first);
     (first, straight.bytes)
@@ -183,7 +188,12 @@ pub struct ValueWriter<'a> {
     bytes: &'a mut Vec<u8>,
 }
 
-impl ValueWriter<'_> {
+impl<'a> ValueWriter<'a> {
+    /// Appends to `bytes`, which [`FrameWriter::encoded`] takes later.
+    pub fn new(bytes: &'a mut Vec<u8>) -> Self {
+        Self { bytes }
+    }
+
     pub fn null(&mut self) {
         self.bytes.push(0);
     }
@@ -227,6 +237,11 @@ pub struct ChangeWriter<'a> {
 }
 
 impl<'a> ChangeWriter<'a> {
+    /// As [`ValueWriter::new`].
+    pub fn new(bytes: &'a mut Vec<u8>) -> Self {
+        Self { values: ValueWriter::new(bytes), next_column: 0 }
+    }
+
     /// Begins a changed column: the old value and then the new one must follow.
     pub fn column(&mut self, number: usize) -> &mut ValueWriter<'a> {
         debug_assert!(number >= self.next_column, "columns ascend");

@@ -21,9 +21,7 @@ pub fn exists(id: Version) -> bool {
     let key = id.to_bytes();
     in_segments(|table| {
         table
-            .down_from(table.primary_key(), key, |row| {
-                ControlFlow::Break(row.uuid(1) == Some(key))
-            })
+            .down_from(table.primary_key(), key, |row| ControlFlow::Break(row.uuid(1) == Some(key)))
             .filter(|is_there| *is_there)
     })
     .is_some()

@@ -55,8 +55,7 @@ fn read() -> Vec<Segment> {
         let number = name.strip_prefix(NAME_PREFIX)?.parse().ok()?;
         Some(Segment { number, relid })
     };
-    let mut segments: Vec<_> =
-        catalog::children(journal).into_iter().filter_map(segment).collect();
+    let mut segments: Vec<_> = catalog::children(journal).into_iter().filter_map(segment).collect();
     segments.sort_by_key(|segment| std::cmp::Reverse(segment.number));
     segments
 }

@@ -21,8 +21,8 @@ pub struct Selection {
 impl Selection {
     /// Whether the column's values travel.
     fn carries(&self, column: &Attribute) -> bool {
-        let is_ours = column.name == VERSION_COLUMN
-            || self.identity_added && column.name == self.identity;
+        let is_ours =
+            column.name == VERSION_COLUMN || self.identity_added && column.name == self.identity;
         !is_ours && !column.is_generated && !self.excluded.contains(&column.name)
     }
 }
@@ -39,15 +39,14 @@ pub fn describe(shape: &Shape, selection: &Selection) -> RelationLayout {
 }
 
 fn column(attribute: &Attribute) -> Column {
-    let (type_schema, type_name) =
-        value::type_identity(attribute.type_oid).unwrap_or_else(|| {
-            Failure::new(
-                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
-                format!("the type of column \"{}\" is gone", attribute.name),
-            )
-            .hint("Drop the column, or restore its type.")
-            .raise()
-        });
+    let (type_schema, type_name) = value::type_identity(attribute.type_oid).unwrap_or_else(|| {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            format!("the type of column \"{}\" is gone", attribute.name),
+        )
+        .hint("Drop the column, or restore its type.")
+        .raise()
+    });
     let format = value::format_for(attribute.type_oid);
     Column { name: attribute.name.clone(), type_schema, type_name, format }
 }

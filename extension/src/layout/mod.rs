@@ -40,10 +40,16 @@ pub fn refresh() {
     journal::forget_segment();
 }
 
-/// A (sub)transaction was rolled back: the layouts that it may have registered are not there.
+/// A savepoint was rolled back: the layouts that it may have registered are not there.
 pub fn rolled_back() {
-    if stored::take_registered() {
+    if stored::has_registered() {
         tracked::forget_all();
         stored::forget_all();
     }
+}
+
+/// The transaction has ended, maybe by being prepared: then what it registered is not there yet.
+pub fn transaction_over() {
+    rolled_back();
+    stored::end_transaction();
 }

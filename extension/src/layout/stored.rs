@@ -107,7 +107,11 @@ pub fn forget_all() {
     BY_ID.with(|cache| cache.borrow_mut().clear());
 }
 
-/// Whether a layout was registered since this was last asked.
-pub fn take_registered() -> bool {
-    REGISTERED.replace(false)
+/// Whether this transaction has registered a layout.
+pub fn has_registered() -> bool {
+    REGISTERED.get()
+}
+
+pub fn end_transaction() {
+    REGISTERED.set(false);
 }

@@ -75,9 +75,7 @@ pub fn shape(relid: Oid) -> Shape {
 pub fn partition_ancestors(relid: Oid) -> Vec<Oid> {
     // SAFETY: the list is palloc'd and walked within its length. The call may raise an error; no
     // Rust value that needs dropping is alive across it.
-    unsafe {
-        oids(pg_sys::ffi::pg_guard_ffi_boundary(|| get_partition_ancestors(relid)))
-    }
+    unsafe { oids(pg_sys::ffi::pg_guard_ffi_boundary(|| get_partition_ancestors(relid))) }
 }
 
 /// The tables that inherit from a table directly, with their names; none is locked.
@@ -109,7 +107,7 @@ fn table_name(relid: Oid) -> Option<String> {
     // SAFETY: gives null for what does not exist, else a NUL-terminated string.
     unsafe {
         let name = pg_sys::get_rel_name(relid);
-        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+        (!name.is_null()).then(|| text(CStr::from_ptr(name)))
     }
 }
 
@@ -152,5 +150,11 @@ fn schema_name(namespace: Oid) -> String {
 
 fn name(data: &pg_sys::NameData) -> String {
     // SAFETY: names are NUL-terminated within their 64 bytes.
-    unsafe { CStr::from_ptr(data.data.as_ptr()) }.to_string_lossy().into_owned()
+    text(unsafe { CStr::from_ptr(data.data.as_ptr()) })
+}
+
+/// A name as UTF-8.
+pub(super) fn text(name: &CStr) -> String {
+    let utf8 = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    super::type_io::server_to_utf8(name.to_bytes(), utf8)
 }

@@ -85,7 +85,7 @@ impl Table {
             let tuple =
                 pg_sys::heap_form_tuple(descriptor, datums.as_mut_ptr(), nulls.as_mut_ptr());
             let command = pg_sys::GetCurrentCommandId(true);
-            pg_sys::heap_insert(self.relation, tuple, command, 0, std::ptr::null_mut());
+            pg_sys::heap_insert(self.relation, tuple, command, 0, null_mut());
             for index in &self.indexes {
                 self.insert_key(*index, &datums, tuple);
             }
@@ -130,7 +130,7 @@ impl Table {
                 self.relation,
                 check,
                 false,
-                std::ptr::null_mut(),
+                null_mut(),
             );
         }
     }
@@ -165,11 +165,7 @@ impl Table {
     }
 
     /// Visits all rows, by any index.
-    pub fn all<B>(
-        &self,
-        index: Oid,
-        visit: impl FnMut(&Found) -> ControlFlow<B>,
-    ) -> Option<B> {
+    pub fn all<B>(&self, index: Oid, visit: impl FnMut(&Found) -> ControlFlow<B>) -> Option<B> {
         self.scan(index, &[], visit)
     }
 
@@ -270,7 +266,7 @@ impl Field<'_> {
 /// The datum must be of type name.
 unsafe fn name_at(datum: Datum) -> String {
     // SAFETY: names are NUL-terminated.
-    unsafe { CStr::from_ptr(datum.cast_mut_ptr()) }.to_string_lossy().into_owned()
+    super::catalog::text(unsafe { CStr::from_ptr(datum.cast_mut_ptr()) })
 }
 
 /// What is looked for.

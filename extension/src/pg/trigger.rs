@@ -1,12 +1,13 @@
 //! The firing of a trigger, and the rows that it is about.
 
 use std::marker::PhantomData;
+use std::ptr::{null, null_mut};
 
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{AllocatedByPostgres, PgTrigger, PgTupleDesc};
 
-use crate::pg::varlena;
+use crate::pg::{memory, varlena};
 use crate::value::ColumnCodec;
 
 /// The block number that is none (`InvalidBlockNumber`).
@@ -79,14 +80,14 @@ impl<'a> Firing<'a> {
     /// The new row with other values in some uuid columns (numbers from 1).
     pub fn with_uuids(
         &self,
-        columns: &[(usize, [u8; 16])],
+        columns: &[(usize, Option<[u8; 16]>)],
     ) -> PgHeapTuple<'a, AllocatedByPostgres> {
         let row = self.new_row();
         let (datums, nulls) = row.columns();
         let (mut datums, mut nulls) = (datums.to_vec(), nulls.to_vec());
         for (number, uuid) in columns {
-            datums[number - 1] = Datum::from(uuid.as_ptr());
-            nulls[number - 1] = false;
+            datums[number - 1] = Datum::from(uuid.as_ref().map_or(null(), |uuid| uuid.as_ptr()));
+            nulls[number - 1] = uuid.is_none();
         }
         // SAFETY: the arrays have a value for each column of the relation's descriptor; the tuple
         // is made in the caller's context, which outlives the trigger call. Its address is taken
@@ -103,6 +104,26 @@ impl<'a> Firing<'a> {
         self.wrap(tuple)
     }
 
+    /// Visits the rows that the table has now, for a statement that is about to remove them all:
+    /// whatever is committed or own, since TRUNCATE does not ask for a snapshot either.
+    pub fn each_row(&self, mut visit: impl FnMut(&Row<'_>)) {
+        // SAFETY: the relation is open and locked for the whole call; scan and slot are closed
+        // here, or by the transaction's end after an error. A row is only used within `visit`.
+        unsafe {
+            let relation = self.data.tg_relation;
+            let slot = pg_sys::table_slot_create(relation, null_mut());
+            let snapshot = &raw mut pg_sys::SnapshotSelfData;
+            let scan = pg_sys::table_beginscan(relation, snapshot, 0, null_mut());
+            let forward = pg_sys::ScanDirection::ForwardScanDirection;
+            while pg_sys::table_scan_getnextslot(scan, forward, slot) {
+                pgrx::check_for_interrupts!();
+                memory::scratch(|| visit(&Row::new(slot, null_mut())));
+            }
+            pg_sys::table_endscan(scan);
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
+        }
+    }
+
     fn wrap(&self, tuple: pg_sys::HeapTuple) -> PgHeapTuple<'a, AllocatedByPostgres> {
         // SAFETY: the tuple belongs to the relation, whose descriptor outlives the call.
         unsafe {
@@ -116,6 +137,7 @@ impl<'a> Firing<'a> {
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
     slot: *mut pg_sys::TupleTableSlot,
+    /// Null for a row of a scan.
     tuple: pg_sys::HeapTuple,
     _firing: PhantomData<&'a pg_sys::TriggerData>,
 }
@@ -148,6 +170,10 @@ impl<'a> Row<'a> {
     fn datum(&self, number: usize) -> Option<Datum> {
         let (datums, nulls) = self.columns();
         (!nulls[number - 1]).then(|| datums[number - 1])
+    }
+
+    pub fn is_null(&self, number: usize) -> bool {
+        self.columns().1[number - 1]
     }
 
     /// The value of a uuid column.
@@ -188,6 +214,9 @@ impl<'a> Row<'a> {
 
     /// Whether this deleted row lives on in another partition.
     pub fn was_moved(&self) -> bool {
+        if self.tuple.is_null() {
+            return false;
+        }
         // SAFETY: reads the header of a tuple that is at hand.
         let place = unsafe { (*(*self.tuple).t_data).t_ctid };
         place.ip_posid == pg_sys::MovedPartitionsOffsetNumber as u16

@@ -1,0 +1,129 @@
+//! Giving out versions: places in the frames that a transaction has open, one for each relation.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use syncjournal_core::{Clock, HybridTime, Version};
+
+use crate::layout::Tracked;
+use crate::node;
+use crate::pg::{random, transaction};
+
+/// Versions of one frame share its time. This many are written in some ten milliseconds; more
+/// would leave the rows of a bulk change visibly older than they are.
+const FRAME_SPAN: u32 = 4096;
+
+/// A frame that stays open over several statements is not let grow older than this, for the same
+/// reason.
+const FRAME_MAX_AGE_MICROS: i64 = 50_000;
+
+/// How far a time jumps, at random, when it must run ahead of the wall clock (because the version
+/// it replaces does): about a quarter of a millisecond. A backend that takes over the number of
+/// one that has just ended does not know its clock, and must not meet it there.
+const JUMP_BITS: u32 = 20;
+
+/// The part below a microsecond is random where the wall clock leads, for the same reason.
+const FRACTION_BITS: u32 = 12;
+
+/// The backend number of a version is below this one, which merges use.
+const BACKENDS: i32 = syncjournal_core::version::MERGE_BACKEND as i32;
+
+#[derive(Debug)]
+struct OpenFrame {
+    relation_id: i32,
+    layout_id: i32,
+    prefix: Version,
+    next_index: u32,
+    opened: i64,
+}
+
+/// Which frames the transaction has open.
+#[derive(Debug, Default)]
+pub struct Allocator {
+    clock: Clock,
+    frames: Vec<OpenFrame>,
+    /// Time of the transaction's first frame.
+    first: Option<HybridTime>,
+}
+
+impl Allocator {
+    /// A version for an entry whose parent is `prev`: later than it.
+    pub fn allocate(&mut self, tracked: &Tracked, prev: Version) -> Version {
+        let now = transaction::statement_start();
+        let known = self.frames.iter().position(|frame| frame.relation_id == tracked.relation_id);
+        if let Some(place) = known {
+            let frame = &mut self.frames[place];
+            if frame.layout_id == tracked.layout_id
+                && frame.next_index < FRAME_SPAN
+                && frame.prefix.time() > prev.time()
+                && now - frame.opened < FRAME_MAX_AGE_MICROS
+            {
+                return frame.take();
+            }
+            self.frames.swap_remove(place);
+        }
+        let time = self.next_time(prev.time());
+        let prefix = Version::new(time, node::tag(), backend(), 0);
+        let mut frame = OpenFrame {
+            relation_id: tracked.relation_id,
+            layout_id: tracked.layout_id,
+            prefix,
+            next_index: 0,
+            opened: now,
+        };
+        let version = frame.take();
+        self.frames.push(frame);
+        version
+    }
+
+    fn next_time(&mut self, prev: HybridTime) -> HybridTime {
+        let random = u64::from(u32::from_ne_bytes(random::bytes()));
+        let wall = HybridTime(wall_clock().0 | random & ((1 << FRACTION_BITS) - 1));
+        let after = if prev < wall {
+            prev
+        } else {
+            HybridTime(prev.0.saturating_add(random & ((1 << JUMP_BITS) - 1)))
+        };
+        let time = self.clock.next(wall, after);
+        self.first.get_or_insert(time);
+        time
+    }
+
+    /// Whether this transaction gave the version out.
+    pub fn is_own(&self, version: Version) -> bool {
+        self.first.is_some_and(|first| version.time() >= first)
+            && version.node_tag() == node::tag()
+            && version.backend() == backend()
+    }
+
+    /// What follows goes to a frame of its own: after a TRUNCATE.
+    pub fn close_frame(&mut self, relation_id: i32) {
+        self.frames.retain(|frame| frame.relation_id != relation_id);
+    }
+
+    /// The transaction, or part of it, is over: frames may name layouts that it took with it.
+    pub fn close_frames(&mut self) {
+        self.frames.clear();
+    }
+
+    pub fn end_transaction(&mut self) {
+        self.frames.clear();
+        self.first = None;
+    }
+}
+
+impl OpenFrame {
+    fn take(&mut self) -> Version {
+        let index = u16::try_from(self.next_index).expect("a frame's span fits its index");
+        self.next_index += 1;
+        self.prefix.with_index(index)
+    }
+}
+
+fn backend() -> u16 {
+    u16::try_from(transaction::backend_number().rem_euclid(BACKENDS)).unwrap_or_default()
+}
+
+pub fn wall_clock() -> HybridTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    HybridTime::from_unix_micros(u64::try_from(since.as_micros()).unwrap_or(0))
+}

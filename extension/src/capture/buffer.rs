@@ -1,0 +1,209 @@
+//! The entries that a transaction has made and not yet journaled, with a stack of savepoints.
+
+use pgrx::pg_sys::Oid;
+use syncjournal_core::Version;
+use syncjournal_core::frame::Head;
+
+use crate::capture::encode::EncodedRow;
+
+/// Entries are written early when those of one savepoint level take this much: a bulk change needs
+/// no more memory than this, and writes its frames in runs.
+const FLUSH_BYTES: usize = 256 << 10;
+
+/// An entry; its values lie in the batch's bytes.
+#[derive(Debug)]
+pub struct Pending {
+    pub version: Version,
+    pub relation_id: i32,
+    pub layout_id: i32,
+    pub head: Head,
+    /// Number of values, or of changed columns.
+    pub count: usize,
+    start: usize,
+    end: usize,
+}
+
+/// A row that was deleted from one partition and is about to appear in another.
+#[derive(Debug)]
+pub struct Move {
+    pub relation_id: i32,
+    /// The tracked table.
+    pub root: Oid,
+    pub row: [u8; 16],
+    pub prev: Version,
+    pub old: EncodedRow,
+}
+
+/// Where a savepoint began.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    level: i32,
+    entries: usize,
+    bytes: usize,
+    moves: usize,
+}
+
+/// Entries that leave the buffer together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub entries: Vec<Pending>,
+    bytes: Vec<u8>,
+    /// What the entries' places count from.
+    base: usize,
+}
+
+impl Batch {
+    pub fn values(&self, entry: &Pending) -> &[u8] {
+        &self.bytes[entry.start - self.base..entry.end - self.base]
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Buffer {
+    entries: Vec<Pending>,
+    bytes: Vec<u8>,
+    moves: Vec<Move>,
+    marks: Vec<Mark>,
+}
+
+impl Buffer {
+    /// Adds an entry made at savepoint `level`.
+    pub fn push(
+        &mut self,
+        level: i32,
+        version: Version,
+        relation: (i32, i32),
+        head: Head,
+        values: (usize, &[u8]),
+    ) {
+        self.mark(level);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(values.1);
+        self.entries.push(Pending {
+            version,
+            relation_id: relation.0,
+            layout_id: relation.1,
+            head,
+            count: values.0,
+            start,
+            end: self.bytes.len(),
+        });
+    }
+
+    /// Remembers a row on its way to another partition.
+    pub fn push_move(&mut self, level: i32, moved: Move) {
+        self.mark(level);
+        self.moves.push(moved);
+    }
+
+    /// The row's journey, if it is on one.
+    pub fn take_move(&mut self, relation_id: i32, row: [u8; 16]) -> Option<Move> {
+        let place = self
+            .moves
+            .iter()
+            .rposition(|moved| moved.relation_id == relation_id && moved.row == row)?;
+        for mark in &mut self.marks {
+            mark.moves -= usize::from(mark.moves > place);
+        }
+        Some(self.moves.remove(place))
+    }
+
+    /// Rows that left a partition and never arrived.
+    pub fn take_moves(&mut self) -> Vec<Move> {
+        std::mem::take(&mut self.moves)
+    }
+
+    /// What lies below savepoint `level`, if anything was buffered since it began.
+    fn mark(&mut self, level: i32) {
+        if level > 1 && self.marks.last().is_none_or(|mark| mark.level < level) {
+            self.marks.push(self.here(level));
+        }
+    }
+
+    fn here(&self, level: i32) -> Mark {
+        Mark {
+            level,
+            entries: self.entries.len(),
+            bytes: self.bytes.len(),
+            moves: self.moves.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.moves.is_empty()
+    }
+
+    /// Whether what `level` wrote is to be journaled now.
+    pub fn is_full(&self, level: i32) -> bool {
+        match self.floor(level) {
+            Some((entries, bytes)) => self.weight(entries, bytes) > FLUSH_BYTES,
+            None => false,
+        }
+    }
+
+    /// Whether all that is buffered weighs too much to be handed to the level above.
+    pub fn is_heavy(&self) -> bool {
+        self.weight(0, 0) > FLUSH_BYTES
+    }
+
+    fn weight(&self, entries: usize, bytes: usize) -> usize {
+        self.bytes.len() - bytes + (self.entries.len() - entries) * size_of::<Pending>()
+    }
+
+    /// Where the entries of `level` begin; none where it has written nothing.
+    fn floor(&self, level: i32) -> Option<(usize, usize)> {
+        if level <= 1 {
+            return Some((0, 0));
+        }
+        let mark = self.marks.last().filter(|mark| mark.level == level)?;
+        Some((mark.entries, mark.bytes))
+    }
+
+    /// Takes out what `level` wrote; at level 1 everything.
+    pub fn take(&mut self, level: i32) -> Batch {
+        match self.floor(level) {
+            None => Batch::default(),
+            Some((0, 0)) => Batch {
+                entries: std::mem::take(&mut self.entries),
+                bytes: std::mem::take(&mut self.bytes),
+                base: 0,
+            },
+            Some((entries, bytes)) => Batch {
+                entries: self.entries.split_off(entries),
+                bytes: self.bytes.split_off(bytes),
+                base: bytes,
+            },
+        }
+    }
+
+    /// Savepoint `level` was rolled back.
+    pub fn rolled_back(&mut self, level: i32) {
+        while let Some(mark) = self.marks.pop_if(|mark| mark.level >= level) {
+            self.entries.truncate(mark.entries);
+            self.bytes.truncate(mark.bytes);
+            self.moves.truncate(mark.moves);
+        }
+    }
+
+    /// Savepoint `level` was released: what it wrote is now its parent's.
+    pub fn released(&mut self, level: i32) {
+        let mut lowest = None;
+        while let Some(mark) = self.marks.pop_if(|mark| mark.level >= level) {
+            lowest = Some(mark);
+        }
+        let parent = level - 1;
+        if let Some(mark) = lowest
+            && parent > 1
+            && self.marks.last().is_none_or(|last| last.level < parent)
+        {
+            self.marks.push(Mark { level: parent, ..mark });
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes.clear();
+        self.moves.clear();
+        self.marks.clear();
+    }
+}

@@ -1,0 +1,83 @@
+//! From the buffer to the journal: entries are sorted into frames.
+
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+use syncjournal_core::frame::FrameWriter;
+use syncjournal_core::{HybridTime, Operation, Version, limits};
+
+use crate::capture::buffer::{Batch, Pending};
+use crate::capture::tombstone;
+use crate::error::Failure;
+use crate::journal::{Appender, FrameRow};
+
+/// An upper bound of what stands in front of an entry's values.
+const HEAD_BYTES: usize = 48;
+
+/// Journals a batch. `split_until`: frames of up to this time are split where an index is missing,
+/// since that entry may still come: of a statement that is under way while a trigger of its own
+/// made others. Then each row's entries have ascending frame ids whatever comes later.
+pub fn flush(mut batch: Batch, split_until: Option<HybridTime>) {
+    if batch.entries.is_empty() {
+        return;
+    }
+    let mut entries = std::mem::take(&mut batch.entries);
+    // Nearly always in order already: only nested triggers come before the outer statement.
+    entries.sort_by_key(|entry| entry.version);
+    let appender = Appender::open();
+    let mut writer = FrameWriter::default();
+    let mut last: Option<&Pending> = None;
+    for entry in &entries {
+        let values = batch.values(entry);
+        if let Some(before) = last
+            && ends_frame(before, entry, writer.len() + HEAD_BYTES + values.len(), split_until)
+        {
+            finish(&appender, &mut writer, before);
+        }
+        writer.encoded(&entry.head, entry.count, values);
+        last = Some(entry);
+    }
+    if let Some(before) = last {
+        finish(&appender, &mut writer, before);
+    }
+    let is_gone =
+        |entry: &&Pending| matches!(entry.head.operation, Operation::Delete | Operation::Truncate);
+    tombstone::bury(entries.iter().filter(is_gone));
+}
+
+fn ends_frame(
+    before: &Pending,
+    entry: &Pending,
+    size: usize,
+    split_until: Option<HybridTime>,
+) -> bool {
+    let (last, next) = (before.version, entry.version);
+    let is_hole = next.index() != last.index() + 1;
+    last.prefix() != next.prefix()
+        || size > limits::FRAME_TARGET_BYTES
+        || is_hole && split_until.is_some_and(|until| next.time() <= until)
+}
+
+/// Writes the frame to which `entry` was the last to be added.
+fn finish(appender: &Appender, writer: &mut FrameWriter, entry: &Pending) {
+    let entries = writer.entries();
+    let (id, data) = writer.finish(entry.version);
+    check_size(id, &data);
+    let frame =
+        FrameRow { id, layout_id: entry.layout_id, origin: 0, entries, data: data.as_slice() };
+    appender.append(&frame);
+}
+
+fn check_size(id: Version, data: &[u8]) {
+    if data.len() as u64 > limits::FRAME_MAX_BYTES {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            "the change of one row is too large for the journal",
+        )
+        .detail(format!(
+            "Entry {id} takes {} bytes, {} are possible.",
+            data.len(),
+            limits::FRAME_MAX_BYTES
+        ))
+        .hint("Change fewer large columns at a time, or leave them out by exclude_columns.")
+        .raise();
+    }
+}

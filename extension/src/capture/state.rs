@@ -1,0 +1,169 @@
+//! What the backend remembers between triggers, and the transaction's events that end it.
+
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+
+use syncjournal_core::frame::Head;
+use syncjournal_core::{HybridTime, Operation, RowId, Version};
+
+use crate::capture::allocate::Allocator;
+use crate::capture::buffer::{Batch, Buffer};
+use crate::capture::flush;
+use crate::layout::{self, Tracked};
+use crate::pg::transaction::{self, SubtransactionEvent, TransactionEvent};
+
+#[derive(Debug, Default)]
+pub struct State {
+    pub allocator: Allocator,
+    pub buffer: Buffer,
+    /// Tracked relations that a TRUNCATE has emptied, and nothing was written to since.
+    pub emptied: Vec<i32>,
+    /// Frames up to this time were flushed before their statement's end.
+    split_until: Option<HybridTime>,
+    /// The transaction is about to end: whatever still comes is journaled at once.
+    is_ending: bool,
+}
+
+thread_local! {
+    static STATE: ManuallyDrop<RefCell<State>> =
+        ManuallyDrop::new(RefCell::new(State::default()));
+    static SILENT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Lends the state; `work` must not call anything that may fire a trigger.
+pub fn with<R>(work: impl FnOnce(&mut State) -> R) -> R {
+    STATE.with(|state| work(&mut state.borrow_mut()))
+}
+
+/// While it lives, nothing of this backend is captured: what is applied is journaled already.
+#[derive(Debug)]
+pub struct Silence {
+    _not_send: PhantomData<*const ()>,
+}
+
+pub fn silence() -> Silence {
+    SILENT.set(SILENT.get() + 1);
+    Silence { _not_send: PhantomData }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        SILENT.set(SILENT.get().saturating_sub(1));
+    }
+}
+
+pub fn is_silent() -> bool {
+    SILENT.get() > 0
+}
+
+/// Begins to listen to the events of transactions. Called once, when the library is loaded.
+pub fn register() {
+    transaction::on_events(on_transaction, on_subtransaction);
+}
+
+/// A version for a new entry of the relation, later than `prev`.
+pub fn allocate(tracked: &Tracked, prev: Version) -> Version {
+    with(|state| {
+        state.emptied.retain(|relation| *relation != tracked.relation_id);
+        state.allocator.allocate(tracked, prev)
+    })
+}
+
+/// Buffers an entry, and journals what is due.
+pub fn add(
+    tracked: &Tracked,
+    version: Version,
+    operation: Operation,
+    row: RowId,
+    prev: Version,
+    values: (usize, &[u8]),
+) {
+    let level = transaction::nest_level();
+    let head = Head::new(version.index(), operation, row, prev);
+    let relation = (tracked.relation_id, tracked.layout_id);
+    let is_due = with(|state| {
+        state.buffer.push(level, version, relation, head, values);
+        state.is_ending || state.buffer.is_full(level)
+    });
+    if is_due {
+        flush_early(level);
+    }
+}
+
+/// Journals what savepoint `level` wrote while statements are under way.
+fn flush_early(level: i32) {
+    let (batch, split_until) = with(|state| {
+        let batch = state.buffer.take(level);
+        let newest = batch.entries.iter().map(|entry| entry.version.time()).max();
+        state.split_until = state.split_until.max(newest);
+        (batch, state.split_until)
+    });
+    flush::flush(batch, split_until);
+}
+
+/// Journals what this transaction has written so far, as far as a savepoint that may yet be rolled
+/// back allows; for who is about to read the journal.
+pub fn flush_written() {
+    flush_early(transaction::nest_level());
+    transaction::next_command();
+}
+
+fn on_transaction(event: TransactionEvent) {
+    match event {
+        TransactionEvent::BeforeEnd => {
+            if !with(|state| state.buffer.is_empty()) {
+                flush_rest();
+            }
+        }
+        TransactionEvent::Done => end(),
+        TransactionEvent::RolledBack => {
+            layout::rolled_back();
+            end();
+        }
+    }
+}
+
+fn flush_rest() {
+    let lost = with(|state| state.buffer.take_moves());
+    for moved in lost {
+        crate::capture::trigger_capture::deleted_on_the_way(moved);
+    }
+    let (batch, split_until): (Batch, _) = with(|state| {
+        state.is_ending = true;
+        (state.buffer.take(1), state.split_until)
+    });
+    flush::flush(batch, split_until);
+}
+
+/// Runs when the transaction is over: must not call Postgres, must not fail.
+fn end() {
+    layout::transaction_over();
+    with(|state| {
+        state.allocator.end_transaction();
+        state.buffer.clear();
+        state.emptied.clear();
+        state.split_until = None;
+        state.is_ending = false;
+    });
+}
+
+fn on_subtransaction(event: SubtransactionEvent) {
+    let level = transaction::nest_level();
+    match event {
+        SubtransactionEvent::BeforeRelease => {
+            if with(|state| state.buffer.is_heavy()) {
+                flush_early(level);
+            }
+        }
+        SubtransactionEvent::Released => with(|state| state.buffer.released(level)),
+        SubtransactionEvent::RolledBack => {
+            layout::rolled_back();
+            with(|state| {
+                state.buffer.rolled_back(level);
+                state.allocator.close_frames();
+                state.emptied.clear();
+            });
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! AFTER ROW: the row is final, its entry goes to the buffer.
+
+use std::convert::Infallible;
+
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+use pgrx::prelude::*;
+use syncjournal_core::{Operation, RowId, Version};
+
+use crate::capture::buffer::Move;
+use crate::capture::encode::{self, EncodedRow};
+use crate::capture::state;
+use crate::capture::trigger_version::{identity_changed, misplaced, tracked};
+use crate::error::Failure;
+use crate::guc;
+use crate::layout::{self, Tracked};
+use crate::pg::catalog;
+use crate::pg::transaction;
+use crate::pg::trigger::{Event, Firing, Row};
+
+#[pg_trigger]
+fn trigger_capture<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, Infallible> {
+    let firing = Firing::of(trigger);
+    if firing.is_before() || !firing.is_for_row() {
+        misplaced("trigger_capture", "after insert, update or delete, for each row");
+    }
+    if guc::capture() && !state::is_silent() {
+        let tracked = tracked(&firing);
+        match firing.event() {
+            Event::Insert => inserted(&tracked, &firing.new_row()),
+            Event::Update => updated(&tracked, &firing.old(), &firing.new_row()),
+            Event::Delete => deleted(&tracked, &firing.old()),
+            Event::Truncate => unreachable!("TRUNCATE has no rows"),
+        }
+    }
+    Ok(None)
+}
+
+fn inserted(tracked: &Tracked, row: &Row<'_>) {
+    let id = identity(tracked, row);
+    let version = own_version(tracked, row);
+    if tracked.relid != tracked.root
+        && let Some(moved) = state::with(|state| state.buffer.take_move(tracked.relation_id, id))
+    {
+        let new = EncodedRow::of(tracked, row);
+        moved.old.changes_to(&new, |count, values| {
+            let values = (count, values);
+            state::add(tracked, version, Operation::Update, RowId(id), moved.prev, values);
+        });
+        return;
+    }
+    encode::whole_row(tracked, row, |count, values| {
+        let values = (count, values);
+        state::add(tracked, version, Operation::Insert, RowId(id), Version::NIL, values);
+    });
+}
+
+fn updated(tracked: &Tracked, old: &Row<'_>, new: &Row<'_>) {
+    let id = identity(tracked, old);
+    if new.uuid(tracked.identity) != Some(id) {
+        identity_changed(tracked, Some(id), new.uuid(tracked.identity));
+    }
+    if old.uuid(tracked.version) == new.uuid(tracked.version) {
+        if !encode::is_unchanged(tracked, old, new) {
+            changed_behind_us(tracked);
+        }
+        return;
+    }
+    let version = own_version(tracked, new);
+    encode::changes(tracked, old, new, |count, values| {
+        let prev = version_of(tracked, old);
+        state::add(tracked, version, Operation::Update, RowId(id), prev, (count, values));
+    });
+}
+
+/// The entry of a row that goes.
+pub fn deleted(tracked: &Tracked, old: &Row<'_>) {
+    let id = identity(tracked, old);
+    let prev = version_of(tracked, old);
+    if tracked.relid != tracked.root && old.was_moved() {
+        let moved = Move {
+            relation_id: tracked.relation_id,
+            root: tracked.root,
+            row: id,
+            prev,
+            old: EncodedRow::of(tracked, old),
+        };
+        let level = transaction::nest_level();
+        state::with(|state| state.buffer.push_move(level, moved));
+        return;
+    }
+    let version = state::allocate(tracked, prev);
+    encode::whole_row(tracked, old, |count, values| {
+        state::add(tracked, version, Operation::Delete, RowId(id), prev, (count, values));
+    });
+}
+
+/// A row left its partition, and a trigger suppressed its arrival in the other.
+pub fn deleted_on_the_way(moved: Move) {
+    let Some(tracked) = layout::tracked(moved.root) else { return };
+    let version = state::allocate(&tracked, moved.prev);
+    moved.old.write(|count, values| {
+        let row = RowId(moved.row);
+        state::add(&tracked, version, Operation::Delete, row, moved.prev, (count, values));
+    });
+}
+
+fn identity(tracked: &Tracked, row: &Row<'_>) -> [u8; 16] {
+    row.uuid(tracked.identity).unwrap_or_else(|| {
+        let table = catalog::qualified_name(tracked.root);
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_NOT_NULL_VIOLATION,
+            format!("a row of tracked table \"{table}\" has no identity"),
+        )
+        .hint("Fill its uuid column; rows are known elsewhere by it.")
+        .raise()
+    })
+}
+
+fn version_of(tracked: &Tracked, row: &Row<'_>) -> Version {
+    row.uuid(tracked.version).map_or(Version::NIL, Version::from_bytes)
+}
+
+/// The version that `trigger_version` has given to the row.
+fn own_version(tracked: &Tracked, row: &Row<'_>) -> Version {
+    let version = version_of(tracked, row);
+    if !state::with(|state| state.allocator.is_own(version)) {
+        changed_behind_us(tracked);
+    }
+    version
+}
+
+fn changed_behind_us(tracked: &Tracked) -> ! {
+    let table = catalog::qualified_name(tracked.root);
+    Failure::new(
+        PgSqlErrorCode::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+        format!("a row of tracked table \"{table}\" was changed after its version was set"),
+    )
+    .detail("A BEFORE trigger fired after \"~syncjournal_version\" and changed the row.")
+    .hint("Triggers fire in the order of their names: rename that trigger so that it sorts first.")
+    .raise()
+}

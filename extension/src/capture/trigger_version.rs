@@ -1,0 +1,118 @@
+//! BEFORE ROW: the row gets its identity and its version.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+use pgrx::prelude::*;
+use syncjournal_core::{RowId, Version};
+
+use crate::capture::encode::is_unchanged;
+use crate::capture::row_id::new_row_id;
+use crate::capture::state;
+use crate::error::Failure;
+use crate::guc;
+use crate::layout::{self, Tracked};
+use crate::pg::catalog;
+use crate::pg::trigger::{Event, Firing};
+
+type NewRow<'a> = PgHeapTuple<'a, AllocatedByPostgres>;
+
+/// Its name sorts behind the table's own triggers, so it sees the row as it will be written.
+#[pg_trigger]
+fn trigger_version<'a>(trigger: &'a PgTrigger<'a>) -> Result<Option<NewRow<'a>>, Infallible> {
+    let firing = Firing::of(trigger);
+    let is_ours = firing.is_before() && firing.is_for_row();
+    let row = match firing.event() {
+        _ if is_ours && state::is_silent() => firing.unchanged(),
+        Event::Insert if is_ours => inserted(&firing),
+        Event::Update if is_ours => updated(&firing),
+        _ => misplaced("trigger_version", "before insert or update, for each row"),
+    };
+    Ok(Some(row))
+}
+
+fn inserted<'a>(firing: &Firing<'a>) -> NewRow<'a> {
+    let tracked = tracked(firing);
+    let row = firing.new_row();
+    // Where the identity is the user's own key, what is missing is for Postgres to complain about.
+    let is_missing = tracked.identity_added && row.uuid(tracked.identity).is_none();
+    let identity = is_missing.then(|| (tracked.identity, Some(new_row_id())));
+    if !guc::capture() {
+        return identity.map_or_else(|| firing.unchanged(), |own| firing.with_uuids(&[own]));
+    }
+    // A row that moves here from another partition comes with the version that it got as an
+    // update: the frame is the same or a later one, so this one is later than the row's parent.
+    let version = state::allocate(&tracked, Version::NIL);
+    let version = (tracked.version, Some(version.to_bytes()));
+    match identity {
+        Some(own) => firing.with_uuids(&[own, version]),
+        None => firing.with_uuids(&[version]),
+    }
+}
+
+fn updated<'a>(firing: &Firing<'a>) -> NewRow<'a> {
+    let tracked = tracked(firing);
+    let (old, new) = (firing.old(), firing.new_row());
+    let (before, after) = (old.uuid(tracked.identity), new.uuid(tracked.identity));
+    if before != after {
+        identity_changed(&tracked, before, after);
+    }
+    if !guc::capture() {
+        return firing.unchanged();
+    }
+    let version = old.uuid(tracked.version);
+    if is_unchanged(&tracked, &old, &new) {
+        if version == new.uuid(tracked.version) {
+            return firing.unchanged();
+        }
+        return firing.with_uuids(&[(tracked.version, version)]);
+    }
+    let prev = version.map_or(Version::NIL, Version::from_bytes);
+    let version = state::allocate(&tracked, prev);
+    firing.with_uuids(&[(tracked.version, Some(version.to_bytes()))])
+}
+
+/// What is known of the firing's table.
+pub fn tracked(firing: &Firing<'_>) -> Rc<Tracked> {
+    let relid = firing.relid();
+    let found = layout::tracked(relid).unwrap_or_else(|| {
+        let table = catalog::qualified_name(relid);
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("table \"{table}\" has syncjournal's triggers, but is not tracked"),
+        )
+        .hint("Track it by syncjournal.track(), or drop the triggers.")
+        .raise()
+    });
+    if firing.is_for_row() {
+        let row = match firing.event() {
+            Event::Delete => firing.old(),
+            _ => firing.new_row(),
+        };
+        assert_eq!(row.natts(), found.natts, "columns of table {}", catalog::qualified_name(relid));
+    }
+    found
+}
+
+/// Refuses another identity for a row.
+pub fn identity_changed(tracked: &Tracked, old: Option<[u8; 16]>, new: Option<[u8; 16]>) -> ! {
+    let show = |id: Option<[u8; 16]>| id.map_or("null".to_owned(), |id| RowId(id).to_string());
+    let table = catalog::qualified_name(tracked.root);
+    Failure::new(
+        PgSqlErrorCode::ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION,
+        format!("the identity of a row of tracked table \"{table}\" cannot be changed"),
+    )
+    .detail(format!("The row is {}, the change would make it {}.", show(old), show(new)))
+    .hint("Delete the row and insert it anew: other databases know it by its identity.")
+    .raise()
+}
+
+pub fn misplaced(function: &str, place: &str) -> ! {
+    Failure::new(
+        PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+        format!("function \"{function}\" must be fired {place}"),
+    )
+    .hint("Leave the triggers to syncjournal.track().")
+    .raise()
+}
