@@ -19,3 +19,12 @@ strict language c as 'MODULE_PATHNAME', 'identity_changed_wrapper';
 
 create function syncjournal.refresh_layout(relation regclass) returns int4
 strict language c as 'MODULE_PATHNAME', 'refresh_layout_wrapper';
+
+create function syncjournal.trigger_version() returns trigger
+language c as 'MODULE_PATHNAME', 'trigger_version_wrapper';
+
+create function syncjournal.trigger_capture() returns trigger
+language c as 'MODULE_PATHNAME', 'trigger_capture_wrapper';
+
+create function syncjournal.trigger_truncate() returns trigger
+language c as 'MODULE_PATHNAME', 'trigger_truncate_wrapper';

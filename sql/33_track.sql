@@ -7,7 +7,7 @@ as $$
 begin
     if not exists (
         select from pg_trigger where tgrelid = relation and tgname = 'syncjournal_truncate') then
-        execute format('create trigger syncjournal_truncate after truncate on %s'
+        execute format('create trigger syncjournal_truncate before truncate on %s'
             ' for each statement execute function syncjournal.trigger_truncate()', relation);
     end if;
 end
