@@ -4,5 +4,6 @@
 mod bad_input;
 mod chinook;
 mod demo;
+mod echo;
 mod harness;
 mod schema_check;
