@@ -31,5 +31,5 @@ pub use cluster::{Cluster, Options, shared};
 pub use compare::{assert_same_rows, table_rows};
 pub use database::{Db, pair, triple};
 pub use session::{Session, SqlError};
-pub use transfer::{Applied, apply_set, carry, introduce, prepare_set};
+pub use transfer::{Applied, apply_set, carry, confirm_set, introduce, prepare_set};
 pub use wait::{wait_until, wait_until_within};

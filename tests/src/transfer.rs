@@ -59,15 +59,21 @@ pub fn apply_set(to: &Db, parts: &[Vec<u8>]) -> Applied {
     total
 }
 
+/// Tells the source that its peer has a set.
+#[track_caller]
+pub fn confirm_set(from: &Db, parts: &[Vec<u8>]) {
+    let id = "select (syncjournal.describe_set($1) ->> 'set_id')::uuid";
+    let set: uuid::Uuid = from.query_one_with(id, &[&parts[0]]);
+    from.exec(&format!("select syncjournal.confirm_sync('{set}')"));
+}
+
 /// Makes a set, applies it, and confirms it at the source.
 #[track_caller]
 pub fn carry(from: &Db, to: &Db, mode: &str) -> Applied {
     let parts = prepare_set(from, to, mode);
     let applied = apply_set(to, &parts);
-    if let Some(first) = parts.first() {
-        let id = "select (syncjournal.describe_set($1) ->> 'set_id')::uuid";
-        let set: uuid::Uuid = from.query_one_with(id, &[first]);
-        from.exec(&format!("select syncjournal.confirm_sync('{set}')"));
+    if !parts.is_empty() {
+        confirm_set(from, &parts);
     }
     applied
 }

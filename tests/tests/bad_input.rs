@@ -1,7 +1,8 @@
 //! Bad input gets a clear error with SQLSTATE and HINT, and changes nothing.
 
 use syncjournal_tests::{
-    Db, SqlError, apply_set, carry, introduce, pair, prepare_set, shared, table_rows, triple,
+    Db, SqlError, apply_set, carry, confirm_set, introduce, pair, prepare_set, shared, table_rows,
+    triple,
 };
 
 /// Runs a statement that must be refused for a reason that Postgres has a code for, with a hint.
@@ -131,7 +132,8 @@ fn peers_are_known_by_name_and_named_once() {
     let db = Db::fresh(shared(0));
     db.exec("select syncjournal.create_node('hq'); select syncjournal.add_peer('branch')");
     refused(&db, "select syncjournal.add_peer('branch')");
-    refused(&db, "select syncjournal.add_peer('hq')");
+    let own = db.text("select node_id from syncjournal.node where is_local");
+    refused(&db, &format!("select syncjournal.add_peer('myself', node_id => '{own}')"));
     refused(&db, "select syncjournal.add_peer('other', direction => 'sideways')");
     for call in ["drop_peer('nobody')", "alter_peer('nobody', active => false)"] {
         refused(&db, &format!("select syncjournal.{call}"));
@@ -201,8 +203,7 @@ fn a_gap_between_sets_is_refused_and_named() {
     let (hq, branch) = offices();
     hq.exec("insert into item values (4, 'four')");
     let missing = prepare_set(&hq, &branch, "changes");
-    let set = "(select set_id from syncjournal.sync_set order by prepared_at desc limit 1)";
-    hq.exec(&format!("select syncjournal.confirm_sync({set})"));
+    confirm_set(&hq, &missing);
     hq.exec("insert into item values (5, 'five')");
     let later = prepare_set(&hq, &branch, "changes");
     refused_set(&branch, &later[0]);
@@ -226,8 +227,7 @@ fn the_first_set_must_be_a_full_one() {
     }
     hq.exec("insert into item values (2)");
     let full = prepare_set(&hq, &branch, "full");
-    let set = "(select set_id from syncjournal.sync_set order by prepared_at desc limit 1)";
-    hq.exec(&format!("select syncjournal.confirm_sync({set})"));
+    confirm_set(&hq, &full);
     hq.exec("insert into item values (3)");
     let changes = prepare_set(&hq, &branch, "changes");
     refused_set(&branch, &changes[0]);
