@@ -6,4 +6,5 @@ mod chinook;
 mod demo;
 mod echo;
 mod harness;
+mod rules;
 mod schema_check;
