@@ -100,7 +100,7 @@ impl Allocator {
         self.frames.retain(|frame| frame.relation_id != relation_id);
     }
 
-    /// The transaction, or part of it, is over: frames may name layouts that it took with it.
+    /// Part of the transaction was rolled back, and took with it layouts that frames name.
     pub fn close_frames(&mut self) {
         self.frames.clear();
     }

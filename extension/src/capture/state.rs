@@ -116,11 +116,7 @@ fn on_transaction(event: TransactionEvent) {
                 flush_rest();
             }
         }
-        TransactionEvent::Done => end(),
-        TransactionEvent::RolledBack => {
-            layout::rolled_back();
-            end();
-        }
+        TransactionEvent::Done | TransactionEvent::RolledBack => end(),
     }
 }
 
@@ -158,10 +154,12 @@ fn on_subtransaction(event: SubtransactionEvent) {
         }
         SubtransactionEvent::Released => with(|state| state.buffer.released(level)),
         SubtransactionEvent::RolledBack => {
-            layout::rolled_back();
+            let lost_layouts = layout::rolled_back();
             with(|state| {
                 state.buffer.rolled_back(level);
-                state.allocator.close_frames();
+                if lost_layouts {
+                    state.allocator.close_frames();
+                }
                 state.emptied.clear();
             });
         }

@@ -40,12 +40,15 @@ pub fn refresh() {
     journal::forget_segment();
 }
 
-/// A savepoint was rolled back: the layouts that it may have registered are not there.
-pub fn rolled_back() {
-    if stored::has_registered() {
+/// A savepoint was rolled back: layouts that it may have registered are not there. Whether there
+/// may have been any.
+pub fn rolled_back() -> bool {
+    let has_registered = stored::has_registered();
+    if has_registered {
         tracked::forget_all();
         stored::forget_all();
     }
+    has_registered
 }
 
 /// The transaction has ended, maybe by being prepared: then what it registered is not there yet.
