@@ -12,7 +12,7 @@ LIBRARY = $(TARGET_DIR)/release/libsyncjournal.so
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 
-.PHONY: help deps build demo test install
+.PHONY: help deps build demo test bench install
 
 help:
 	@sed -n 's/^# \{0,1\}//; 1,5p' Makefile
@@ -21,12 +21,16 @@ help:
 	@echo "make demo      two private clusters, a live link, a sync set by file: one screen"
 	@echo "make test      everything that is tested"
 	@echo "make install   extension into the server of PG_CONFIG, agent into PREFIX"
+	@echo "make bench     figures beside native logical replication, on this machine"
 
 deps:
 	@scripts/deps
 
 build:
 	@scripts/build --release
+
+bench: deps
+	@scripts/bench
 
 demo: deps
 	@scripts/demo

@@ -102,6 +102,11 @@ impl Agent {
         self.folder.path()
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has written to standard error so far.
     pub fn stderr(&self) -> String {
         self.written("stderr")

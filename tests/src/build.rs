@@ -64,8 +64,9 @@ fn build() -> Server {
 }
 
 fn build_package(name: &str) {
+    let release = profile_folder().ends_with("release").then_some("--release");
     // The variable is cargo's own, for running tests; it must not look like a changed environment.
-    run(script("build").args(["-p", name]).env_remove("LD_LIBRARY_PATH"));
+    run(script("build").args(["-p", name]).args(release).env_remove("LD_LIBRARY_PATH"));
 }
 
 /// `…/debug` of `…/debug/deps/main-0123`: what is built now has the profile of this executable.

@@ -177,6 +177,13 @@ impl Cluster {
         self.folder.join("ca.crt")
     }
 
+    /// The postmaster's process.
+    pub fn pid(&self) -> u32 {
+        let file = std::fs::read_to_string(self.data().join("postmaster.pid"));
+        let first = file.as_deref().ok().and_then(|file| file.lines().next());
+        first.and_then(|line| line.parse().ok()).expect("the server is running")
+    }
+
     /// Everything the server has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
