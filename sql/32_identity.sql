@@ -126,8 +126,9 @@ begin
             (select string_agg(format('%I::text', c), ', ' order by position)
              from unnest(key_columns) with ordinality k(c, position)));
     end if;
-    execute format('update %s %s set sync_id = %s where sync_id is null',
-        only_here, relation, new_id);
+    -- A version can be left from an earlier tracking where the column is a parent's.
+    execute format('update %s %s set sync_id = coalesce(sync_id, %s), sync_version = null'
+        ' where sync_id is null or sync_version is not null', only_here, relation, new_id);
     get diagnostics filled = row_count;
     if filled > 0 and key_columns is null then
         raise notice 'the % rows of table "%" have random identities: it has no primary key',

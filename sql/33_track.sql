@@ -137,19 +137,27 @@ begin
 end
 $$;
 
--- Leaves what is inherited from a parent: that goes with the parent's.
-create function syncjournal.drop_added_columns(relation regclass, columns name[]) returns void
+-- A column that is inherited from a tracked parent too stays until it goes with the parent's; only
+-- the table's own claim to it is given up, for which there is no ALTER TABLE.
+create function syncjournal.drop_added_column(relation regclass, column_name name) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-    added name;
+    added pg_attribute := (
+        select a from pg_attribute a where a.attrelid = relation and a.attname = column_name);
+    own_index regclass;
 begin
-    for added in
-        select attname from pg_attribute
-        where attrelid = relation and attname = any (columns) and attinhcount = 0
-            and not attisdropped
+    if added.attinhcount = 0 then
+        execute format('alter table %s drop column %I', relation, column_name);
+        return;
+    end if;
+    update pg_attribute set attislocal = false
+    where attrelid = relation and attname = column_name;
+    for own_index in
+        select indexrelid from pg_index
+        where indrelid = relation and indnatts = 1 and indkey[0] = added.attnum
     loop
-        execute format('alter table %s drop column %I', relation, added);
+        execute format('drop index %s', own_index);
     end loop;
 end
 $$;
@@ -180,9 +188,9 @@ begin
         execute format('drop trigger syncjournal_truncate on %s', member);
     end loop;
     -- A version says nothing once changes go unrecorded; the identity may serve another tracking.
-    perform syncjournal.drop_added_columns(relation, '{sync_version}');
+    perform syncjournal.drop_added_column(relation, 'sync_version');
     if drop_columns and was_tracked.identity_added then
-        perform syncjournal.drop_added_columns(relation, '{sync_id}');
+        perform syncjournal.drop_added_column(relation, 'sync_id');
     end if;
 end
 $$;

@@ -8,3 +8,4 @@ mod echo;
 mod harness;
 mod rules;
 mod schema_check;
+mod tracking;
