@@ -18,6 +18,7 @@ use pgrx::prelude::*;
 /// Runs once, when Postgres loads the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    pg::backtrace::mute();
     guc::register();
     pg::invalidation::listen();
     capture::register();

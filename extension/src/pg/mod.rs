@@ -1,5 +1,6 @@
 //! The wrappers of Postgres's C functions: whatever needs `unsafe` to talk to the server.
 
+pub mod backtrace;
 pub mod catalog;
 pub mod invalidation;
 pub mod lock;
