@@ -6,14 +6,11 @@ use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use pgrx::prelude::*;
 use syncjournal_core::RelationLayout;
 
 use crate::error::{corrupted, not_installed};
-use crate::pg::catalog;
-use crate::pg::role::RunAs;
 use crate::pg::table::{Key, Table};
-use crate::pg::transaction;
+use crate::pg::{catalog, sql, transaction};
 
 /// A layout as it is stored here.
 #[derive(Debug)]
@@ -81,9 +78,9 @@ fn find(fingerprint: &[u8; 16]) -> Option<(i32, Option<i32>)> {
 
 fn write(layout: &RelationLayout, fingerprint: [u8; 16], relation_id: Option<i32>) {
     let journal = catalog::own_relation(c"journal").unwrap_or_else(|| not_installed().raise());
-    let _owner = RunAs::role(catalog::owner(journal));
     REGISTERED.set(true);
-    let written = Spi::run_with_args(
+    sql::run_as_owner_of(
+        journal,
         "insert into syncjournal.relation_layout as l \
              (fingerprint, relation_id, schema_name, table_name, definition) \
          values ($1, $2, $3, $4, $5) \
@@ -97,9 +94,6 @@ fn write(layout: &RelationLayout, fingerprint: [u8; 16], relation_id: Option<i32
             layout.encode().into(),
         ],
     );
-    if let Err(error) = written {
-        corrupted(format_args!("a layout was not stored: {error}")).raise();
-    }
     transaction::next_command();
 }
 

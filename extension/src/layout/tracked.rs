@@ -16,11 +16,10 @@ use crate::error::{Failure, not_installed};
 use crate::layout::describe::{Selection, VERSION_COLUMN, describe};
 use crate::layout::stored;
 use crate::pg::catalog::{self, Attribute, Shape};
-use crate::pg::invalidation;
 use crate::pg::memory::OwnedContext;
-use crate::pg::role::RunAs;
 use crate::pg::table::{Key, Table};
 use crate::pg::trigger::ColumnAccess;
+use crate::pg::{invalidation, sql};
 use crate::value::{self, ColumnCodec};
 
 /// A tracked table, or a partition of one.
@@ -189,16 +188,13 @@ fn refresh_layout(relation: pgrx::PgRelation) -> i32 {
         .raise()
     };
     let journal = catalog::own_relation(c"journal").unwrap_or_else(|| not_installed().raise());
-    let _owner = RunAs::role(catalog::owner(journal));
-    let updated = Spi::run_with_args(
+    sql::run_as_owner_of(
+        journal,
         "update syncjournal.tracked_relation set layout_id = $2 \
          where relation_id operator(pg_catalog.=) $1 \
              and (layout_id is null or layout_id operator(pg_catalog.<>) $2)",
         &[found.relation_id.into(), found.layout_id.into()],
     );
-    if let Err(error) = updated {
-        crate::error::corrupted(error).raise();
-    }
     invalidation::announce(found.root);
     found.layout_id
 }

@@ -11,6 +11,7 @@ pub mod role;
 pub mod routing;
 pub mod row_writer;
 pub mod setting;
+pub mod sql;
 pub mod table;
 pub mod transaction;
 pub mod trigger;

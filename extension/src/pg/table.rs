@@ -12,7 +12,7 @@ use std::ptr::null_mut;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use crate::pg::varlena;
+use crate::pg::{transaction, varlena};
 
 /// Most columns that a table of ours has.
 const MAX_COLUMNS: usize = 16;
@@ -96,6 +96,15 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// Deletes the row at this place. It may have been written by the command that runs.
+    pub fn delete(&self, place: Place) {
+        transaction::next_command();
+        let mut place = place.0;
+        // SAFETY: the place is of a row that a scan has found; raises an ordinary error where
+        // somebody else has changed it meanwhile.
+        unsafe { pg_sys::simple_heap_delete(self.relation, &mut place) };
     }
 
     /// # Safety
@@ -300,9 +309,13 @@ impl Key<'_> {
     }
 }
 
+/// Where a row lies in its table.
+#[derive(Clone, Copy)]
+pub struct Place(pg_sys::ItemPointerData);
+
 /// A row that a scan has found; its columns count from 1.
-#[derive(Debug)]
 pub struct Found {
+    place: Place,
     datums: [Datum; MAX_COLUMNS],
     nulls: [bool; MAX_COLUMNS],
 }
@@ -311,15 +324,23 @@ impl Found {
     /// # Safety
     /// The tuple must be one of the relation and stay pinned while this value is used.
     unsafe fn new(relation: pg_sys::Relation, tuple: pg_sys::HeapTuple) -> Self {
-        let mut found = Self { datums: [Datum::from(0); MAX_COLUMNS], nulls: [true; MAX_COLUMNS] };
         // SAFETY: our tables have fewer columns than the arrays have room for.
         unsafe {
+            let mut found = Self {
+                place: Place((*tuple).t_self),
+                datums: [Datum::from(0); MAX_COLUMNS],
+                nulls: [true; MAX_COLUMNS],
+            };
             let descriptor = (*relation).rd_att;
             assert!((*descriptor).natts as usize <= MAX_COLUMNS, "columns of the table");
             let (datums, nulls) = (found.datums.as_mut_ptr(), found.nulls.as_mut_ptr());
             pg_sys::heap_deform_tuple(tuple, descriptor, datums, nulls);
+            found
         }
-        found
+    }
+
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     fn get(&self, column: usize) -> Option<Datum> {
