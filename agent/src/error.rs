@@ -46,7 +46,14 @@ pub(crate) struct Error {
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), detail: None, hint: None, sqlstate: None, source: None }
+        Self {
+            kind,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            sqlstate: None,
+            source: None,
+        }
     }
 
     pub(crate) fn config(message: impl Into<String>) -> Self {
@@ -102,11 +109,6 @@ impl Error {
         self.hint.as_deref()
     }
 
-    /// Whether the same call may succeed later with nobody doing anything about the configuration.
-    pub(crate) fn may_pass(&self) -> bool {
-        !matches!(self.kind, Kind::Config | Kind::Stopped)
-    }
-
     /// The message and its causes on one line, for the log.
     pub(crate) fn chain(&self) -> String {
         let mut line = self.to_string();
@@ -158,8 +160,8 @@ impl From<tokio_postgres::Error> for Error {
                 if error.is_closed() { "connection lost" } else { "could not talk to the server" };
             return Self::connection(message).caused_by(error);
         };
-        let mut made = Self::new(kind_of_sqlstate(db.code().code()), db.message())
-            .sqlstate(db.code().code());
+        let mut made =
+            Self::new(kind_of_sqlstate(db.code().code()), db.message()).sqlstate(db.code().code());
         made.detail = db.detail().map(str::to_owned);
         made.hint = db.hint().map(str::to_owned);
         made
@@ -199,6 +201,9 @@ mod tests {
         let cause = std::io::Error::other("connection lost");
         assert_eq!(Error::from(cause).chain(), "connection lost");
         let cause = std::io::Error::other("reset");
-        assert_eq!(Error::from(cause).at("node \"b\"").chain(), "node \"b\": connection lost: reset");
+        assert_eq!(
+            Error::from(cause).at("node \"b\"").chain(),
+            "node \"b\": connection lost: reset"
+        );
     }
 }

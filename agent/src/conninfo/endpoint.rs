@@ -130,11 +130,7 @@ impl Endpoint {
                 .or_else(|| passfile::default_path(environment)),
             ssl_mode,
             root_certificates: root_certificates(get("sslrootcert"), ssl_mode, home.as_deref())?,
-            client_certificate: client_certificate(
-                get("sslcert"),
-                get("sslkey"),
-                home.as_deref(),
-            ),
+            client_certificate: client_certificate(get("sslcert"), get("sslkey"), home.as_deref()),
             server_name_indication: get("sslsni") != Some("0"),
             channel_binding: channel_binding(get("channel_binding"))?,
             options: get("options").map(str::to_owned),
@@ -190,7 +186,11 @@ fn refuse_unsupported(parameters: &Parameters) -> Result<()> {
     Ok(())
 }
 
-fn addresses(host: Option<&str>, hostaddr: Option<&str>, port: Option<&str>) -> Result<Vec<Address>> {
+fn addresses(
+    host: Option<&str>,
+    hostaddr: Option<&str>,
+    port: Option<&str>,
+) -> Result<Vec<Address>> {
     let split = |list: Option<&str>| -> Vec<String> {
         list.map(|list| list.split(',').map(|item| item.trim().to_owned()).collect())
             .unwrap_or_default()
@@ -212,12 +212,13 @@ fn addresses(host: Option<&str>, hostaddr: Option<&str>, port: Option<&str>) -> 
     }
     (0..count)
         .map(|at| {
-            let ip = match ips.get(at).filter(|ip| !ip.is_empty()) {
-                Some(ip) => Some(ip.parse().map_err(|_| {
-                    invalid(format!("could not parse network address \"{ip}\""))
-                })?),
-                None => None,
-            };
+            let ip =
+                match ips.get(at).filter(|ip| !ip.is_empty()) {
+                    Some(ip) => Some(ip.parse().map_err(|_| {
+                        invalid(format!("could not parse network address \"{ip}\""))
+                    })?),
+                    None => None,
+                };
             let name = hosts.get(at).filter(|host| !host.is_empty());
             Ok(Address {
                 host: host_of(name.map(String::as_str), ip)?,
@@ -324,7 +325,9 @@ fn channel_binding(text: Option<&str>) -> Result<ChannelBinding> {
 fn connect_timeout(text: Option<&str>) -> Result<Option<Duration>> {
     let Some(text) = text else { return Ok(None) };
     let seconds: i32 = text.trim().parse().map_err(|_| {
-        invalid(format!("invalid integer value \"{text}\" for connection option \"connect_timeout\""))
+        invalid(format!(
+            "invalid integer value \"{text}\" for connection option \"connect_timeout\""
+        ))
     })?;
     Ok(u64::try_from(seconds).ok().filter(|s| *s > 0).map(|s| Duration::from_secs(s.max(2))))
 }

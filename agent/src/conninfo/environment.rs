@@ -44,9 +44,7 @@ impl Environment {
     pub(super) fn parameters(&self) -> Parameters {
         KEYWORDS
             .iter()
-            .filter_map(|(keyword, variable)| {
-                Some((*keyword, self.get((*variable)?)?.to_owned()))
-            })
+            .filter_map(|(keyword, variable)| Some((*keyword, self.get((*variable)?)?.to_owned())))
             .collect()
     }
 }

@@ -113,9 +113,10 @@ mod tests {
 
     #[test]
     fn all_parts() {
-        let parsed =
-            parse("postgresql://an%20na:p%40ss@a:1,[::1]:2,c/shop?sslmode=require&options=-c%20x%3D1")
-                .unwrap();
+        let parsed = parse(
+            "postgresql://an%20na:p%40ss@a:1,[::1]:2,c/shop?sslmode=require&options=-c%20x%3D1",
+        )
+        .unwrap();
         assert_eq!(parsed["user"], "an na");
         assert_eq!(parsed["password"], "p@ss");
         assert_eq!(parsed["host"], "a,::1,c");

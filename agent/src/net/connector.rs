@@ -26,7 +26,6 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 pub(crate) struct Established<T> {
     pub(crate) session: T,
     pub(crate) address: Address,
-    pub(crate) tls: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,19 +36,29 @@ enum Wrap {
     Tls,
 }
 
-/// Tries the addresses in turn; `start` makes a session of a stream.
-pub(crate) async fn establish<T, F>(endpoint: &Endpoint, mut start: F) -> Result<Established<T>>
-where
-    F: AsyncFnMut(NetStream, &Address) -> Result<T>,
-{
+/// Makes a session of a stream.
+pub(crate) trait Start: Sync {
+    type Session: Send;
+
+    fn start(
+        &self,
+        stream: NetStream,
+        address: &Address,
+    ) -> impl Future<Output = Result<Self::Session>> + Send;
+}
+
+/// Tries the addresses in turn.
+pub(crate) async fn establish<S: Start>(
+    endpoint: &Endpoint,
+    start: &S,
+) -> Result<Established<S::Session>> {
     let mut failures: Vec<Error> = Vec::new();
     for address in &endpoint.addresses {
         for wrap in attempts(endpoint.ssl_mode, &address.host) {
             let attempt = async {
                 let stream = connect(endpoint, address, *wrap).await?;
-                let tls = stream.is_tls();
-                let session = start(stream, address).await?;
-                Ok::<_, Error>(Established { session, address: address.clone(), tls })
+                let session = start.start(stream, address).await?;
+                Ok::<_, Error>(Established { session, address: address.clone() })
             };
             match within(endpoint.connect_timeout, attempt).await {
                 Ok(established) => return Ok(established),

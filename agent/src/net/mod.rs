@@ -9,6 +9,6 @@ mod session;
 mod stream;
 mod tls;
 
-pub(crate) use connector::{Established, establish};
+pub(crate) use connector::{Start, establish};
 pub(crate) use session::{Session, SessionName, open, session_options};
 pub(crate) use stream::NetStream;

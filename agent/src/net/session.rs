@@ -1,6 +1,6 @@
 //! SQL sessions: `tokio-postgres` on our own streams.
 
-use super::connector::{Established, establish};
+use super::connector::{Established, Start, establish};
 use super::stream::NetStream;
 use crate::conninfo::{Address, ChannelBinding, Endpoint, SessionAttributes};
 use crate::error::{Error, Kind, Result};
@@ -12,8 +12,7 @@ use tokio_postgres::{Client, Config};
 
 /// Timeouts that a DBA sets for people would cut a long catch-up in two. A target that has
 /// `idle_in_transaction_session_timeout` would lose a transaction while the source is slow.
-pub(crate) const SESSION_OPTIONS: &str =
-    "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 \
+pub(crate) const SESSION_OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 \
      -c extra_float_digits=3 -c datestyle=ISO -c intervalstyle=postgres -c client_encoding=UTF8";
 
 /// What `pg_stat_activity` shows as `application_name`: `syncjournal/<link>`.
@@ -76,8 +75,19 @@ pub(crate) async fn open(endpoint: &Endpoint, name: &SessionName) -> Result<Esta
 }
 
 async fn open_on(endpoint: &Endpoint, name: &SessionName) -> Result<Established<Session>> {
-    establish(endpoint, async |stream: NetStream, address: &Address| {
-        let config = config(endpoint, address, name, stream.is_tls())?;
+    establish(endpoint, &SqlStart { endpoint, name }).await
+}
+
+struct SqlStart<'a> {
+    endpoint: &'a Endpoint,
+    name: &'a SessionName,
+}
+
+impl Start for SqlStart<'_> {
+    type Session = Session;
+
+    async fn start(&self, stream: NetStream, address: &Address) -> Result<Session> {
+        let config = config(self.endpoint, address, self.name, stream.is_tls());
         let (client, connection) = config.connect_raw(stream, Negotiated).await?;
         let driver = tokio::spawn(async move {
             // The client's calls report the same failure where somebody can act on it.
@@ -86,18 +96,12 @@ async fn open_on(endpoint: &Endpoint, name: &SessionName) -> Result<Established<
             }
         });
         let session = Session { client, driver };
-        check_attributes(&session, endpoint.session_attributes).await?;
+        check_attributes(&session, self.endpoint.session_attributes).await?;
         Ok(session)
-    })
-    .await
+    }
 }
 
-fn config(
-    endpoint: &Endpoint,
-    address: &Address,
-    name: &SessionName,
-    tls: bool,
-) -> Result<Config> {
+fn config(endpoint: &Endpoint, address: &Address, name: &SessionName, tls: bool) -> Config {
     let mut config = Config::new();
     config.user(endpoint.user.as_str()).dbname(endpoint.dbname.as_str());
     config.application_name(endpoint.application_name.as_deref().unwrap_or(name.as_str()));
@@ -118,7 +122,7 @@ fn config(
     } else {
         config.ssl_mode(Mode::Disable);
     }
-    Ok(config)
+    config
 }
 
 /// The `options` of a session: ours, then those of the connection string.

@@ -64,9 +64,9 @@ fn verifier(endpoint: &Endpoint, provider: &Arc<CryptoProvider>) -> Result<Verif
     let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
         .map_err(|error| {
-            Error::config("no usable root certificate").caused_by(error).hint(
-                "sslrootcert names a file of PEM certificates, or is \"system\".",
-            )
+            Error::config("no usable root certificate")
+                .caused_by(error)
+                .hint("sslrootcert names a file of PEM certificates, or is \"system\".")
         })?;
     Ok(Verifier { check, chain: Some(chain), anchors, algorithms })
 }

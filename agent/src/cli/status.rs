@@ -1,0 +1,247 @@
+//! `status`: how each link stands, as the databases at its ends see it.
+//!
+//! The agent that runs the links keeps nothing that could be asked: whether a link streams is seen
+//! in the source's `pg_stat_replication`, its lag in the source's view of the peer, what came of
+//! the entries in the target's.
+
+use crate::config::{Config, Flow, LinkConfig, Mode};
+use crate::database::Database;
+use crate::error::Result;
+use crate::exit::Outcome;
+use crate::logging;
+use crate::net::SessionName;
+use crate::output::{Table, print, print_json};
+use clap::Args;
+use serde::Serialize;
+use std::sync::Arc;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Links by name; all active ones if none is named
+    #[arg(value_name = "LINK")]
+    links: Vec<String>,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One way of a link.
+#[derive(Debug, Clone, Serialize)]
+struct FlowStatus {
+    source: String,
+    destination: String,
+    state: &'static str,
+    /// Not sent yet.
+    lag_entries: i64,
+    lag_seconds: f64,
+    /// Applied at the destination so far.
+    entries: i64,
+    conflicts: i64,
+    quarantined: i64,
+    last_error: Option<String>,
+}
+
+/// A link: the sum of its flows, and the state of the one that is worst off.
+#[derive(Debug, Serialize)]
+struct LinkStatus {
+    link: String,
+    state: &'static str,
+    mode: &'static str,
+    lag_entries: i64,
+    lag_seconds: f64,
+    entries: i64,
+    conflicts: i64,
+    quarantined: i64,
+    flows: Vec<FlowStatus>,
+}
+
+/// From best to worst.
+const STATES: &[&str] = &[
+    "streaming",
+    "idle",
+    "catching_up",
+    "waiting_for_slot",
+    "stopped",
+    "paused",
+    "needs full set",
+    "new",
+    "unreachable",
+];
+
+pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Outcome> {
+    let mut statuses = Vec::new();
+    let mut failures = Vec::new();
+    for link in config.links(&arguments.links)? {
+        let mut flows = Vec::new();
+        for flow in link.flows() {
+            flows.push(match flow_status(&flow).await {
+                Ok(status) => status,
+                Err(error) => {
+                    let status = empty(&flow, "unreachable");
+                    let last_error = Some(error.chain());
+                    failures.push(error.at(format_args!("link \"{}\"", link.name)));
+                    FlowStatus { last_error, ..status }
+                }
+            });
+        }
+        statuses.push(sum(&link, flows));
+    }
+    if arguments.json {
+        print_json(&statuses)?
+    } else {
+        print(&table(&statuses).render())?
+    }
+    match failures.pop() {
+        None => Ok(Outcome::Done),
+        Some(last) => {
+            failures.iter().for_each(logging::report);
+            Err(last)
+        }
+    }
+}
+
+fn empty(flow: &Flow, state: &'static str) -> FlowStatus {
+    FlowStatus {
+        source: flow.source.name.clone(),
+        destination: flow.target.name.clone(),
+        state,
+        lag_entries: 0,
+        lag_seconds: 0.0,
+        entries: 0,
+        conflicts: 0,
+        quarantined: 0,
+        last_error: None,
+    }
+}
+
+async fn flow_status(flow: &Flow) -> Result<FlowStatus> {
+    let name = SessionName::of_command("status");
+    let (source, target) = tokio::try_join!(
+        Database::connect(&flow.source, &name),
+        Database::connect(&flow.target, &name)
+    )?;
+    let mut status = empty(flow, "new");
+    let peer = source.peer_of(&target.identity, &flow.target.name).await?;
+    let Some(sent) = peer_row(&source, peer.as_deref()).await? else { return Ok(status) };
+    let peer = target.peer_of(&source.identity, &flow.source.name).await?;
+    let Some(applied) = peer_row(&target, peer.as_deref()).await? else { return Ok(status) };
+    status.lag_entries = sent.lag_entries;
+    status.lag_seconds = sent.lag_seconds;
+    status.entries = applied.entries;
+    status.conflicts = applied.conflicts;
+    status.quarantined = applied.quarantined;
+    status.last_error = applied.last_error;
+    status.state = match (sent.state.as_str(), applied.state.as_str()) {
+        ("inactive", _) | (_, "inactive") => "paused",
+        ("needs full set", _) => "needs full set",
+        _ if !flow.link.active => "paused",
+        _ => activity(&source, flow).await?,
+    };
+    Ok(status)
+}
+
+/// A row of `stat_peer`.
+struct PeerRow {
+    state: String,
+    lag_entries: i64,
+    lag_seconds: f64,
+    entries: i64,
+    conflicts: i64,
+    quarantined: i64,
+    last_error: Option<String>,
+}
+
+async fn peer_row(database: &Database, peer: Option<&str>) -> Result<Option<PeerRow>> {
+    let row = database
+        .session
+        .query_opt(
+            "select s.state, s.lag_entries::int8, coalesce(s.lag_seconds, 0)::float8,
+                    s.entries_applied::int8, s.conflicts::int8, s.quarantined::int8, s.last_error
+             from syncjournal.stat_peer s where s.name = $1",
+            &[&peer],
+        )
+        .await
+        .map_err(|error| database.explain(error))?;
+    let Some(row) = row else { return Ok(None) };
+    let read = || -> std::result::Result<PeerRow, tokio_postgres::Error> {
+        Ok(PeerRow {
+            state: row.try_get(0)?,
+            lag_entries: row.try_get(1)?,
+            lag_seconds: row.try_get(2)?,
+            entries: row.try_get(3)?,
+            conflicts: row.try_get(4)?,
+            quarantined: row.try_get(5)?,
+            last_error: row.try_get(6)?,
+        })
+    };
+    read().map(Some).map_err(|error| database.explain(error))
+}
+
+/// What sessions of the link there are at its source.
+async fn activity(source: &Database, flow: &Flow) -> Result<&'static str> {
+    let name = SessionName::of_link(&flow.link.name);
+    let row = source
+        .session
+        .query_one(
+            "select coalesce(pg_catalog.bool_or(a.backend_type = 'client backend'), false),
+                    coalesce(pg_catalog.bool_or(a.backend_type = 'walsender'), false),
+                    coalesce(pg_catalog.bool_or(r.state in ('streaming', 'catchup')), false)
+             from pg_catalog.pg_stat_activity a left join pg_catalog.pg_stat_replication r using (pid)
+             where a.application_name = $1 and a.datname = pg_catalog.current_database()",
+            &[&name.as_str()],
+        )
+        .await
+        .map_err(|error| source.explain(error))?;
+    let read = || -> std::result::Result<(bool, bool, bool), tokio_postgres::Error> {
+        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+    };
+    Ok(match read().map_err(|error| source.explain(error))? {
+        (_, true, true) => "streaming",
+        (_, true, false) => "waiting_for_slot",
+        (true, false, _) => "catching_up",
+        (false, false, _) if matches!(flow.link.mode, Mode::Live) => "stopped",
+        (false, false, _) => "idle",
+    })
+}
+
+fn sum(link: &Arc<LinkConfig>, flows: Vec<FlowStatus>) -> LinkStatus {
+    let rank = |state: &str| STATES.iter().position(|known| *known == state).unwrap_or(0);
+    let worst = flows.iter().map(|flow| flow.state).max_by_key(|state| rank(state));
+    LinkStatus {
+        link: link.name.clone(),
+        state: worst.unwrap_or("idle"),
+        mode: link.mode.as_str(),
+        lag_entries: flows.iter().map(|flow| flow.lag_entries).sum(),
+        lag_seconds: flows.iter().map(|flow| flow.lag_seconds).fold(0.0, f64::max),
+        entries: flows.iter().map(|flow| flow.entries).sum(),
+        conflicts: flows.iter().map(|flow| flow.conflicts).sum(),
+        quarantined: flows.iter().map(|flow| flow.quarantined).sum(),
+        flows,
+    }
+}
+
+fn table(statuses: &[LinkStatus]) -> Table {
+    let mut table = Table::new(&[
+        "link",
+        "state",
+        "mode",
+        "lag_entries",
+        "lag_seconds",
+        "entries",
+        "conflicts",
+        "quarantined",
+    ]);
+    for status in statuses {
+        table.row([
+            status.link.clone(),
+            status.state.to_owned(),
+            status.mode.to_owned(),
+            status.lag_entries.to_string(),
+            format!("{:.1}", status.lag_seconds),
+            status.entries.to_string(),
+            status.conflicts.to_string(),
+            status.quarantined.to_string(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,88 @@
+//! `sync`: links brought up to date once.
+
+use crate::config::Config;
+use crate::error::{Kind, Result};
+use crate::exit::Outcome;
+use crate::link::{FlowReport, sync_flow, try_flow};
+use crate::logging;
+use crate::output::{Table, print, print_json};
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Links by name; all active ones if none is named
+    #[arg(value_name = "LINK")]
+    links: Vec<String>,
+    /// Does everything and takes it back: shows what would happen
+    #[arg(short = 'n', long, alias = "noupdate")]
+    dry_run: bool,
+    /// Brings everything as it is now, also where a first sync was done before: after a gap
+    #[arg(long, conflicts_with = "dry_run")]
+    full: bool,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Links are independent: one that fails does not keep the others from their turn.
+pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Outcome> {
+    let links = config.links(&arguments.links)?;
+    let stop = CancellationToken::new();
+    let (mut reports, mut failures) = (Vec::new(), Vec::new());
+    for flow in links.iter().flat_map(|link| link.flows()) {
+        let result = if arguments.dry_run {
+            try_flow(&flow).await
+        } else {
+            sync_flow(&flow, arguments.full, &stop).await
+        };
+        match result {
+            Ok(report) => reports.push(report),
+            Err(error) => failures.push(error.at(format_args!("link \"{}\"", flow.link.name))),
+        }
+    }
+    if arguments.json {
+        print_json(&reports)?
+    } else {
+        print(&table(&reports).render())?
+    }
+    // The exit status is that of the last one: a mistake in the configuration outweighs the rest.
+    failures.sort_by_key(|error| error.kind == Kind::Config);
+    if let Some(last) = failures.pop() {
+        failures.iter().for_each(logging::report);
+        return Err(last);
+    }
+    let unsettled = |report: &FlowReport| report.unsettled > 0;
+    Ok(if reports.iter().any(unsettled) { Outcome::NeedsPerson } else { Outcome::Done })
+}
+
+fn table(reports: &[FlowReport]) -> Table {
+    let mut table = Table::new(&[
+        "link",
+        "source",
+        "destination",
+        "entries",
+        "inserted",
+        "updated",
+        "deleted",
+        "skipped",
+        "conflicts",
+        "quarantined",
+    ]);
+    for report in reports {
+        let totals = &report.totals;
+        table.row([
+            report.link.clone(),
+            report.source.clone(),
+            report.destination.clone(),
+            totals.entries.to_string(),
+            totals.inserted.to_string(),
+            totals.updated.to_string(),
+            totals.deleted.to_string(),
+            totals.skipped.to_string(),
+            totals.conflicts.to_string(),
+            totals.quarantined.to_string(),
+        ]);
+    }
+    table
+}

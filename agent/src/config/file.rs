@@ -1,0 +1,72 @@
+//! The file as it is written.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    #[serde(default)]
+    pub(super) node: BTreeMap<String, NodeTable>,
+    #[serde(default)]
+    pub(super) link: Vec<LinkTable>,
+    pub(super) http: Option<HttpTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NodeTable {
+    pub(super) dsn: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HttpTable {
+    pub(super) listen: SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LinkTable {
+    pub(super) name: String,
+    pub(super) source: String,
+    pub(super) destination: String,
+    #[serde(default)]
+    pub(super) direction: DirectionWord,
+    #[serde(default)]
+    pub(super) mode: ModeWord,
+    pub(super) schedule: Option<String>,
+    #[serde(default = "everything")]
+    pub(super) include: Vec<String>,
+    #[serde(default)]
+    pub(super) exclude: Vec<String>,
+    #[serde(default = "yes")]
+    pub(super) active: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum DirectionWord {
+    #[default]
+    Push,
+    Pull,
+    Both,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ModeWord {
+    Once,
+    Plan,
+    #[default]
+    Live,
+}
+
+fn everything() -> Vec<String> {
+    vec!["*.*".to_owned()]
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,182 @@
+//! The configuration file: read, checked as a whole, typed.
+//!
+//! Everything that can be known to be wrong without a connection is an error here (exit status 2),
+//! with the place in the file where the parser knows it. Nothing later has to doubt a name, a
+//! pattern or a schedule.
+
+mod file;
+mod link;
+
+pub(crate) use link::{Direction, Flow, LinkConfig, Mode, Schedule};
+
+use crate::conninfo::{Endpoint, Environment, resolve};
+use crate::error::{Error, Kind, Result};
+use file::File;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where the package puts it.
+pub(crate) const DEFAULT_PATH: &str = "/etc/syncjournal/agent.toml";
+
+/// A database that takes part.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Its name here, and the name of the peer at the other end of its links.
+    pub(crate) name: String,
+    pub(crate) endpoint: Endpoint,
+}
+
+/// A valid configuration.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) nodes: BTreeMap<String, Arc<Node>>,
+    pub(crate) links: Vec<Arc<LinkConfig>>,
+}
+
+impl Config {
+    pub(crate) fn load(path: &Path, environment: &Environment) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::config(format!("could not read configuration file \"{}\"", path.display()))
+                .caused_by(error)
+                .hint("Name the file by --config, or put it at /etc/syncjournal/agent.toml.")
+        })?;
+        Self::parse(&text, environment)
+            .map_err(|error| error.at(format_args!("configuration file \"{}\"", path.display())))
+    }
+
+    fn parse(text: &str, environment: &Environment) -> Result<Self> {
+        let file: File = toml::from_str(text)
+            .map_err(|error| Error::config(error.to_string().trim_end().to_owned()))?;
+        let mut nodes = BTreeMap::new();
+        for (name, table) in file.node {
+            check_name("node", &name)?;
+            let endpoint = resolve(&table.dsn, environment)
+                .map_err(|error| error.at(format_args!("node \"{name}\"")))?;
+            nodes.insert(name.clone(), Arc::new(Node { name, endpoint }));
+        }
+        let mut links: Vec<Arc<LinkConfig>> = Vec::new();
+        for table in file.link {
+            check_name("link", &table.name)?;
+            let name = table.name.clone();
+            if links.iter().any(|link| link.name == name) {
+                return Err(Error::config(format!("link \"{name}\" is given twice")));
+            }
+            let link = LinkConfig::from_table(table, &nodes)
+                .map_err(|error| error.at(format_args!("link \"{name}\"")))?;
+            links.push(Arc::new(link));
+        }
+        if let Some(http) = file.http {
+            tracing::warn!(listen = %http.listen, "[http] is not served by this version");
+        }
+        Ok(Self { nodes, links })
+    }
+
+    /// Two nodes and the way from one to the other, for the tests of other modules.
+    #[cfg(test)]
+    pub(crate) fn example_flow() -> Flow {
+        let text = "[node.a]\ndsn = \"host=/tmp\"\n[node.b]\ndsn = \"host=/tmp\"\n\
+                    [[link]]\nname = \"a-b\"\nsource = \"a\"\ndestination = \"b\"\n";
+        let environment = Environment::of_pairs(&[], "me");
+        let config = Self::parse(text, &environment).expect("it is valid");
+        config.links[0].flows().remove(0)
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Result<&Arc<Node>> {
+        self.nodes.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.nodes.keys().map(String::as_str).collect();
+            Error::config(format!("no node \"{name}\" in the configuration"))
+                .hint(format!("Its nodes are: {}.", known.join(", ")))
+        })
+    }
+
+    /// The links of these names, or all active ones where none is named.
+    pub(crate) fn links(&self, names: &[String]) -> Result<Vec<Arc<LinkConfig>>> {
+        if names.is_empty() {
+            return Ok(self.links.iter().filter(|link| link.active).cloned().collect());
+        }
+        names.iter().map(|name| self.link(name)).collect()
+    }
+
+    pub(crate) fn link(&self, name: &str) -> Result<Arc<LinkConfig>> {
+        self.links.iter().find(|link| link.name == name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = self.links.iter().map(|link| link.name.as_str()).collect();
+            Error::config(format!("no link \"{name}\" in the configuration"))
+                .hint(format!("Its links are: {}.", known.join(", ")))
+        })
+    }
+}
+
+/// Names go into `application_name`, which Postgres cuts at 63 bytes and strips of all but ASCII.
+fn check_name(what: &str, name: &str) -> Result<()> {
+    let fits = !name.is_empty() && name.len() <= 50 && name.chars().all(|c| c.is_ascii_graphic());
+    if fits {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Config, format!("\"{name}\" cannot be the name of a {what}"))
+        .hint("Names have 1 to 50 printable ASCII characters and no spaces."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODES: &str = "[node.hq]\ndsn = \"host=/tmp dbname=a\"\n[node.b]\ndsn = \"host=/tmp\"\n";
+
+    fn parse(rest: &str) -> Result<Config> {
+        Config::parse(&format!("{NODES}{rest}"), &Environment::of_pairs(&[], "me"))
+    }
+
+    fn link(more: &str) -> Result<Config> {
+        parse(&format!("[[link]]\nname = \"x\"\nsource = \"hq\"\ndestination = \"b\"\n{more}"))
+    }
+
+    #[test]
+    fn defaults() {
+        let config = link("").unwrap();
+        let link = &config.links[0];
+        assert!(link.active);
+        assert_eq!(link.direction, Direction::Push);
+        assert_eq!(link.flows().len(), 1);
+        assert!(link.selection.selects("any", "thing"));
+    }
+
+    #[test]
+    fn both_ways_are_two_flows() {
+        let config = link("direction = \"both\"").unwrap();
+        let flows = config.links[0].flows();
+        assert_eq!(flows[0].source.name, "hq");
+        assert_eq!(flows[1].source.name, "b");
+        let pull = link("direction = \"pull\"").unwrap();
+        assert_eq!(pull.links[0].flows()[0].source.name, "b");
+    }
+
+    #[test]
+    fn mistakes_are_errors_of_configuration() {
+        for bad in [
+            "direction = \"sideways\"",
+            "mode = \"plan\"",
+            "mode = \"live\"\nschedule = \"* * * * *\"",
+            "mode = \"plan\"\nschedule = \"now and then\"",
+            "include = [\"a..b\"]",
+            "inclde = [\"*\"]",
+            "include = []",
+            "[[link]]\nname = \"x\"\nsource = \"hq\"\ndestination = \"b\"",
+            "[[link]]\nname = \"y\"\nsource = \"hq\"\ndestination = \"hq\"",
+            "[[link]]\nname = \"y\"\nsource = \"hq\"\ndestination = \"nowhere\"",
+            "[[link]]\nname = \"a b\"\nsource = \"hq\"\ndestination = \"b\"",
+            "[node.c]\ndsn = \"host=a port=x\"",
+        ] {
+            let error = link(bad).expect_err(bad);
+            assert_eq!(error.kind, Kind::Config, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_named_link_may_be_inactive() {
+        let config = link("active = false").unwrap();
+        assert!(config.links(&[]).unwrap().is_empty());
+        assert_eq!(config.links(&["x".into()]).unwrap().len(), 1);
+        assert!(config.links(&["z".into()]).is_err());
+    }
+}

@@ -1,0 +1,140 @@
+//! A node's database, met: a session, and who answers there.
+
+use crate::config::Node;
+use crate::conninfo::Address;
+use crate::error::{Error, Kind, Result};
+use crate::net::{Session, SessionName, open};
+use std::sync::Arc;
+use syncjournal_core::wire::NodeInfo;
+use uuid::Uuid;
+
+/// Waits for another agent that works on the same flow: a restart overlaps with its predecessor
+/// until the server has noticed that the old connection is gone.
+const LOCK_CLASS: i32 = 0x5359_4e43;
+
+/// An SQL session with a database that is a node.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) node: Arc<Node>,
+    pub(crate) session: Session,
+    /// Where it was found, of several hosts.
+    pub(crate) address: Address,
+    pub(crate) identity: NodeInfo,
+}
+
+impl Database {
+    pub(crate) async fn connect(node: &Arc<Node>, name: &SessionName) -> Result<Self> {
+        let place = |error: Error| error.at(format_args!("node \"{}\"", node.name));
+        let established = open(&node.endpoint, name).await.map_err(place)?;
+        let identity = identity(&established.session).await.map_err(|error| {
+            place(with_remedy(error, &node.endpoint.dbname, &node.endpoint.user))
+        })?;
+        Ok(Self {
+            node: Arc::clone(node),
+            session: established.session,
+            address: established.address,
+            identity,
+        })
+    }
+
+    /// Says of an error at which node it happened, and what helps where the server does not.
+    pub(crate) fn explain(&self, error: impl Into<Error>) -> Error {
+        let Node { name, endpoint } = &*self.node;
+        with_remedy(error.into(), &endpoint.dbname, &endpoint.user)
+            .at(format_args!("node \"{name}\""))
+    }
+
+    /// Makes the peer at the other end known here and says under which name; refuses where the name
+    /// is another node's.
+    pub(crate) async fn register(
+        &self,
+        peer: &str,
+        peer_node: Option<Uuid>,
+        direction: &str,
+    ) -> Result<String> {
+        let row = self
+            .session
+            .query_one(
+                "select syncjournal.register_link($1, $2, $3)",
+                &[&peer, &peer_node, &direction],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        row.try_get(0).map_err(|error| self.explain(error))
+    }
+
+    /// The name under which a node goes among the peers here, if it does.
+    pub(crate) async fn peer_of(&self, node: &NodeInfo, name: &str) -> Result<Option<String>> {
+        let row = self
+            .session
+            .query_opt(
+                "select p.name from syncjournal.peer p where p.node_id = $1 or p.name = $2
+                 order by p.node_id = $1 desc nulls last limit 1",
+                &[&node.node_id, &name],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        row.map(|row| row.try_get(0)).transpose().map_err(|error| self.explain(error))
+    }
+
+    /// Whether there is a peer of this name.
+    pub(crate) async fn has_peer(&self, name: &str) -> Result<bool> {
+        let row = self
+            .session
+            .query_one("select exists (select from syncjournal.peer p where p.name = $1)", &[&name])
+            .await
+            .map_err(|error| self.explain(error))?;
+        row.try_get(0).map_err(|error| self.explain(error))
+    }
+
+    /// Takes the flow from `source` for this session; two agents on one flow would get in each
+    /// other's way. False where another session has it.
+    pub(crate) async fn claim(&self, source: Uuid) -> Result<bool> {
+        let key = i32::from_be_bytes(source.into_bytes()[..4].try_into().unwrap_or_default());
+        let row = self
+            .session
+            .query_one("select pg_catalog.pg_try_advisory_lock($1, $2)", &[&LOCK_CLASS, &key])
+            .await
+            .map_err(|error| self.explain(error))?;
+        row.try_get(0).map_err(|error| self.explain(error))
+    }
+}
+
+async fn identity(session: &Session) -> Result<NodeInfo> {
+    let row = session
+        .query_opt(
+            "select n.node_id, n.name, n.node_tag, s.system_identifier
+             from syncjournal.node n, pg_catalog.pg_control_system() s where n.is_local",
+            &[],
+        )
+        .await?;
+    let Some(row) = row else {
+        return Err(Error::new(Kind::Prerequisite, "this database is not a node yet")
+            .hint("Name it: select syncjournal.create_node('name');"));
+    };
+    let (tag, system): (i32, i64) = (row.try_get(2)?, row.try_get(3)?);
+    Ok(NodeInfo {
+        node_id: row.try_get(0)?,
+        name: row.try_get(1)?,
+        tag: tag.cast_unsigned(),
+        system_identifier: system.cast_unsigned(),
+    })
+}
+
+/// Adds what helps against a missing prerequisite, where the server said nothing better.
+fn with_remedy(error: Error, dbname: &str, user: &str) -> Error {
+    if error.hint_text().is_some() {
+        return error;
+    }
+    match error.code() {
+        Some("3F000" | "42P01" | "42883") => Error::new(
+            Kind::Prerequisite,
+            format!("extension \"syncjournal\" is missing or outdated in database \"{dbname}\""),
+        )
+        .hint("create extension syncjournal; -- or: alter extension syncjournal update;")
+        .sqlstate(error.code().unwrap_or_default().to_owned())
+        .caused_by(error),
+        Some("42501") => error.hint(format!("grant syncjournal_agent to \"{user}\";")),
+        _ => error,
+    }
+}

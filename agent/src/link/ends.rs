@@ -1,0 +1,109 @@
+//! Both ends of a flow, met and registered with each other.
+
+use crate::config::{Direction, Flow};
+use crate::database::Database;
+use crate::error::{Error, Kind, Result};
+use crate::net::SessionName;
+use crate::source::{Offer, Source};
+use crate::target::Target;
+use std::time::Duration;
+use syncjournal_core::Snapshot;
+use tokio::time::{Instant, sleep};
+
+/// A predecessor that was killed may still be at work in the server: so long is it waited for.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(20);
+const CLAIM_EVERY: Duration = Duration::from_millis(250);
+
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) flow: Flow,
+    pub(crate) source: Source,
+    pub(crate) target: Target,
+    /// The source's name among the target's peers.
+    pub(crate) target_peer: String,
+}
+
+impl Ends {
+    /// Connects to both and sees that they can be a source and a target. Changes nothing there.
+    pub(crate) async fn connect(flow: &Flow, name: &SessionName) -> Result<Self> {
+        let (source, target) =
+            tokio::try_join!(Source::connect(flow, name), Target::connect(&flow.target, name))?;
+        let target_peer = flow.source.name.clone();
+        let ends = Self { flow: flow.clone(), source, target, target_peer };
+        ends.check_identities()?;
+        Ok(ends)
+    }
+
+    fn check_identities(&self) -> Result<()> {
+        let (source, target) = (&self.source.database.identity, &self.target.database.identity);
+        if source.node_id == target.node_id {
+            let error = if source.system_identifier == target.system_identifier {
+                Error::config("both ends are the same database")
+            } else {
+                Error::new(Kind::Prerequisite, "one end is a copy of the other's database")
+                    .hint("Give the copy an identity: select syncjournal.adopt_clone('name');")
+            };
+            return Err(error.at(&self.flow));
+        }
+        if source.tag == target.tag {
+            return Err(Error::new(Kind::Prerequisite, "both nodes have the same tag")
+                .detail("Versions of rows could not be told apart.")
+                .hint("Drop and create the extension at one end, and create_node() again.")
+                .at(&self.flow));
+        }
+        Ok(())
+    }
+
+    /// Makes each end known at the other, under the nodes' names; one that a person has registered
+    /// already keeps the name it has.
+    pub(crate) async fn register(&mut self) -> Result<()> {
+        let two_way = self.flow.link.direction == Direction::Both;
+        let way = |one: &'static str| if two_way { "both" } else { one };
+        let (source, target) = (&self.source.database, &self.target.database);
+        let peer = register(source, target, way("send")).await?;
+        self.target_peer = register(target, source, way("receive")).await?;
+        self.source.peer = peer;
+        Ok(())
+    }
+
+    /// Takes the flow for this session; waits for one that has it.
+    pub(crate) async fn claim(&self) -> Result<()> {
+        let source = self.source.database.identity.node_id;
+        let until = Instant::now() + CLAIM_PATIENCE;
+        while !self.target.database.claim(source).await? {
+            if Instant::now() >= until {
+                return Err(Error::new(Kind::Connection, "another agent is at work on this flow")
+                    .at(&self.flow)
+                    .hint(
+                        "See pg_stat_activity of the target for application_name syncjournal/.",
+                    ));
+            }
+            sleep(CLAIM_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// The source's offer to this target.
+    pub(crate) async fn offer(&self) -> Result<Offer> {
+        let offer = self.source.offer().await?;
+        if !offer.sends {
+            return Err(self.source.explain(
+                Error::new(
+                    Kind::Prerequisite,
+                    format!("peer \"{}\" may not receive from here", self.source.peer),
+                )
+                .hint("select syncjournal.alter_peer(name, direction => 'both');"),
+            ));
+        }
+        Ok(offer)
+    }
+
+    /// How far the target has come with the source.
+    pub(crate) async fn position(&self) -> Result<Option<Snapshot>> {
+        self.target.position(self.source.database.identity.node_id).await
+    }
+}
+
+async fn register(here: &Database, there: &Database, direction: &str) -> Result<String> {
+    here.register(&there.node.name, Some(there.identity.node_id), direction).await
+}

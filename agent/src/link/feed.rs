@@ -1,0 +1,173 @@
+//! The stream, applied: events in, parts out, the position written with the rows.
+//!
+//! A position is a snapshot S of the source with an LSN that all of its transactions commit
+//! before. S is asked for at most once a second, and written with the batch that brings everything
+//! up to its LSN: in the same transaction as the rows, so that whenever the target is asked, it has
+//! exactly what it says, or a little more, which is skipped when it comes again.
+
+use super::ends::Ends;
+use crate::conninfo::Host;
+use crate::error::Result;
+use crate::source::{Batch, Event, JournalRow, Layouts, Stream, StreamPosition};
+use std::time::Duration;
+use syncjournal_core::Snapshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How old the written position may be while rows come.
+pub(super) const POSITION_EVERY: Duration = Duration::from_secs(1);
+/// The same while none come: the source may prune, and a restart begins with a short window.
+const IDLE_EVERY: Duration = Duration::from_secs(10);
+
+pub(super) struct Feed<'a> {
+    ends: &'a mut Ends,
+    stream: Stream,
+    layouts: Layouts,
+    batch: Batch,
+    /// What the target has written down.
+    position: Snapshot,
+    /// Asked of the source and not written yet.
+    pending: Option<StreamPosition>,
+    /// Rows came since the position was written.
+    moved: bool,
+    written_at: Instant,
+}
+
+/// Why the feed ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    GoOn,
+    Deactivated,
+}
+
+impl<'a> Feed<'a> {
+    pub(super) fn new(ends: &'a mut Ends, stream: Stream, layouts: Layouts, at: Snapshot) -> Self {
+        let (source, target) = (&ends.source.database, &ends.target.database);
+        let local = [source, target].iter().all(|end| matches!(end.address.host, Host::Unix(_)));
+        let batch = Batch::new(&ends.flow, source.identity.clone(), target.identity.node_id, local);
+        Self {
+            ends,
+            stream,
+            layouts,
+            batch,
+            position: at,
+            pending: None,
+            moved: false,
+            written_at: Instant::now(),
+        }
+    }
+
+    /// Waits for something to happen. Safe to drop.
+    pub(super) async fn next_event(&mut self) -> Result<Event> {
+        self.stream.next().await
+    }
+
+    /// Takes an event and all that are there already, and applies them once nothing more waits.
+    pub(super) async fn take(&mut self, first: Event, stop: &CancellationToken) -> Result<()> {
+        self.handle(first).await?;
+        let begun = Instant::now();
+        while let Some(event) = self.stream.ready() {
+            self.handle(event).await?;
+            // A stream without a pause would leave the position and the stop unheard.
+            if begun.elapsed() >= POSITION_EVERY || stop.is_cancelled() {
+                break;
+            }
+        }
+        // Half a transaction waits for its rest, which the server is sending.
+        if !self.batch.is_open() {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Frame(row, _room) => self.frame(&row).await?,
+            Event::Commit { end } => self.batch.commit(end),
+            Event::Reached(place) => self.batch.reached(place),
+        }
+        if self.batch.is_full() { self.flush().await } else { Ok(()) }
+    }
+
+    async fn frame(&mut self, row: &JournalRow) -> Result<()> {
+        // What came from the target is not sent back to it.
+        if row.origin != 0 && row.origin == self.layouts.offer().peer_id {
+            return Ok(());
+        }
+        let layout = self.layouts.passing(row.layout, &self.ends.source, &self.ends.flow).await?;
+        if let Some(layout) = layout {
+            self.batch.add(row, &layout);
+        }
+        Ok(())
+    }
+
+    /// Applies what is gathered, and writes the pending position if all of it is there.
+    async fn flush(&mut self) -> Result<()> {
+        let whole = !self.batch.is_open();
+        let due = self.pending.take_if(|pending| whole && pending.lsn <= self.batch.end());
+        let rows = !self.batch.is_empty();
+        self.moved |= rows;
+        let idle_due = self.written_at.elapsed() >= IDLE_EVERY;
+        let to = match due {
+            Some(due) if self.moved || idle_due => due.snapshot,
+            _ => self.position.clone(),
+        };
+        if rows || to != self.position {
+            let cut = self.batch.cut(&self.position, &to);
+            let totals = self.ends.target.apply(&cut.data, cut.continues).await?;
+            tracing::debug!(
+                entries = cut.entries,
+                skipped = totals.skipped,
+                bytes = cut.data.len(),
+                "batch applied"
+            );
+            if cut.continues {
+                return Ok(());
+            }
+        }
+        self.stream.report(self.batch.end());
+        if to != self.position {
+            self.ends.source.confirm_position(&to).await?;
+            self.position = to;
+            self.written_at = Instant::now();
+            self.moved = false;
+        }
+        Ok(())
+    }
+
+    /// Once a second: asks for the next position, and now and then whether all is as it was.
+    pub(super) async fn tick(&mut self) -> Result<Turn> {
+        let idle_due = self.written_at.elapsed() >= IDLE_EVERY;
+        if self.pending.is_none() && (self.moved || idle_due) {
+            self.pending = Some(self.ends.source.stream_position().await?);
+        }
+        if !self.batch.is_open() {
+            self.flush().await?;
+        }
+        if !idle_due {
+            return Ok(Turn::GoOn);
+        }
+        let offer = self.ends.offer().await?;
+        if !offer.active {
+            return Ok(Turn::Deactivated);
+        }
+        if offer != *self.layouts.offer() && !self.batch.is_open() {
+            tracing::info!("the source's list for the peer has changed");
+            self.layouts = Layouts::new(offer)?;
+        }
+        // An idle session with a target that is gone would look well for ever.
+        if !self.moved && !self.batch.is_open() {
+            self.ends.target.ping().await?;
+        }
+        Ok(Turn::GoOn)
+    }
+
+    /// Applies what is whole and takes leave of the walsender. Half a transaction is left to the
+    /// server's rollback: it comes again, from the position.
+    pub(super) async fn close(mut self) -> Result<()> {
+        if !self.batch.is_open() {
+            self.flush().await?;
+        }
+        self.stream.close().await
+    }
+}

@@ -1,0 +1,101 @@
+//! A flow brought up to date once.
+
+use super::ends::Ends;
+use super::state::SMALL_WINDOW_BYTES;
+use super::windows::{align, bring};
+use crate::config::Flow;
+use crate::error::Result;
+use crate::net::SessionName;
+use crate::source::{Trial, WindowMode};
+use crate::target::Totals;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+/// A source that is written to without pause would never be "up to date": after so many windows
+/// what is left is what was written meanwhile.
+const WINDOWS_AT_MOST: u32 = 10;
+
+/// What a sync did.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct FlowReport {
+    pub(crate) link: String,
+    pub(crate) source: String,
+    pub(crate) destination: String,
+    pub(crate) first_sync: bool,
+    pub(crate) bytes: u64,
+    /// Conflicts with this source that wait for a person, and what stands in quarantine.
+    pub(crate) unsettled: i64,
+    #[serde(flatten)]
+    pub(crate) totals: Totals,
+}
+
+impl FlowReport {
+    fn new(flow: &Flow) -> Self {
+        Self {
+            link: flow.link.name.clone(),
+            source: flow.source.name.clone(),
+            destination: flow.target.name.clone(),
+            first_sync: false,
+            bytes: 0,
+            unsettled: 0,
+            totals: Totals::default(),
+        }
+    }
+}
+
+/// First sync where there was none, then windows until little is left.
+pub(crate) async fn sync_flow(
+    flow: &Flow,
+    full: bool,
+    stop: &CancellationToken,
+) -> Result<FlowReport> {
+    let mut ends = Ends::connect(flow, &SessionName::of_link(&flow.link.name)).await?;
+    ends.register().await?;
+    ends.claim().await?;
+    let mut report = FlowReport::new(flow);
+    if !ends.offer().await?.active {
+        tracing::warn!(%flow, "the peer is not active: nothing is brought");
+        return Ok(report);
+    }
+    ends.source.check_patterns(flow).await?;
+    report.first_sync = !align(&ends).await?;
+    if full || report.first_sync {
+        let window = bring(&mut ends, WindowMode::Full, stop).await?;
+        report.totals += window.totals;
+        report.bytes += window.bytes;
+    }
+    for _ in 0..WINDOWS_AT_MOST {
+        let window = bring(&mut ends, WindowMode::Changes, stop).await?;
+        report.totals += window.totals;
+        report.bytes += window.bytes;
+        if window.bytes <= SMALL_WINDOW_BYTES {
+            break;
+        }
+    }
+    report.unsettled = ends.target.unsettled(&ends.target_peer).await?;
+    Ok(report)
+}
+
+/// The same, rolled back at both ends: everything is really applied, and nothing stays.
+pub(crate) async fn try_flow(flow: &Flow) -> Result<FlowReport> {
+    let mut ends = Ends::connect(flow, &SessionName::of_link(&flow.link.name)).await?;
+    let mut report = FlowReport::new(flow);
+    ends.target.begin_trial().await?;
+    let source = ends.source.database.identity.node_id;
+    let peer = ends.source.database.node.name.clone();
+    ends.target_peer = ends.target.database.register(&peer, Some(source), "receive").await?;
+    let position = ends.position().await?;
+    report.first_sync = position.is_none();
+    let mode = if report.first_sync { WindowMode::Full } else { WindowMode::Changes };
+    let target = ends.target.database.identity.node_id;
+    let trial = Trial { target, position: position.as_ref() };
+    let mut window = ends.source.window(mode, flow, Some(trial)).await?;
+    while let Some(part) = window.next().await? {
+        report.totals += ends.target.apply(&part.data, part.continues).await?;
+        report.bytes += part.data.len() as u64;
+    }
+    window.forget().await?;
+    report.unsettled = ends.target.unsettled(&ends.target_peer).await?;
+    ends.target.end_trial().await?;
+    Ok(report)
+}

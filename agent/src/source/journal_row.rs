@@ -1,0 +1,128 @@
+//! A row of the journal table, as the stream brings it.
+
+use crate::error::{Error, Result};
+use crate::pgoutput::{Cell, Relation, Tuple};
+use bytes::Bytes;
+use syncjournal_core::Version;
+
+/// A frame with what the journal says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JournalRow {
+    pub(crate) frame: Version,
+    pub(crate) xid: u64,
+    pub(crate) lsn: u64,
+    pub(crate) layout: i32,
+    /// The peer it came from; 0: written at the source.
+    pub(crate) origin: i16,
+    pub(crate) entries: u64,
+    pub(crate) data: Bytes,
+}
+
+/// Where the journal's columns stand in a tuple; learned from pgoutput's relation message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct JournalColumns {
+    relation_id: u32,
+    frame: usize,
+    xid: usize,
+    lsn: usize,
+    layout: usize,
+    origin: usize,
+    entries: usize,
+    data: usize,
+}
+
+impl JournalColumns {
+    /// None for any other table that somebody has added to the publication.
+    pub(super) fn of(relation: &Relation) -> Result<Option<Self>> {
+        if relation.schema != "syncjournal" || relation.name != "journal" {
+            return Ok(None);
+        }
+        let place = |name: &str| {
+            relation.columns.iter().position(|column| column == name).ok_or_else(|| {
+                Error::protocol(format!("the source's journal has no column \"{name}\""))
+                    .hint("Both ends need versions of the extension that this agent knows.")
+            })
+        };
+        Ok(Some(Self {
+            relation_id: relation.relation_id,
+            frame: place("frame")?,
+            xid: place("xid")?,
+            lsn: place("lsn")?,
+            layout: place("layout")?,
+            origin: place("origin")?,
+            entries: place("entries")?,
+            data: place("data")?,
+        }))
+    }
+
+    pub(super) fn is_of(&self, relation_id: u32) -> bool {
+        self.relation_id == relation_id
+    }
+
+    pub(super) fn read(&self, tuple: &Tuple) -> Result<JournalRow> {
+        let cell = |place: usize| match tuple.0.get(place) {
+            Some(Cell::Binary(bytes)) => Ok(bytes),
+            _ => Err(Error::protocol("a journal row lacks a value or is not in binary form")),
+        };
+        Ok(JournalRow {
+            frame: Version::from_bytes(array(cell(self.frame)?)?),
+            xid: u64::from_be_bytes(array(cell(self.xid)?)?),
+            lsn: u64::from_be_bytes(array(cell(self.lsn)?)?),
+            layout: i32::from_be_bytes(array(cell(self.layout)?)?),
+            origin: i16::from_be_bytes(array(cell(self.origin)?)?),
+            entries: u64::try_from(i32::from_be_bytes(array(cell(self.entries)?)?))
+                .map_err(|_| Error::protocol("a journal row has a negative number of entries"))?,
+            data: cell(self.data)?.clone(),
+        })
+    }
+}
+
+fn array<const N: usize>(bytes: &Bytes) -> Result<[u8; N]> {
+    bytes[..]
+        .try_into()
+        .map_err(|_| Error::protocol("a journal row has a value of unexpected length"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relation(columns: &[&str]) -> Relation {
+        Relation {
+            relation_id: 5,
+            schema: "syncjournal".into(),
+            name: "journal".into(),
+            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn columns_are_found_by_name() {
+        let names = ["data", "entries", "origin", "layout", "segment", "lsn", "xid", "frame"];
+        let columns = JournalColumns::of(&relation(&names)).unwrap().unwrap();
+        let cell = |bytes: &[u8]| Cell::Binary(Bytes::copy_from_slice(bytes));
+        let tuple = Tuple(vec![
+            cell(b"xyz"),
+            cell(&3_i32.to_be_bytes()),
+            cell(&0_i16.to_be_bytes()),
+            cell(&4_i32.to_be_bytes()),
+            cell(&1_i32.to_be_bytes()),
+            cell(&8_u64.to_be_bytes()),
+            cell(&9_u64.to_be_bytes()),
+            cell(&[7; 16]),
+        ]);
+        let row = columns.read(&tuple).unwrap();
+        assert_eq!((row.xid, row.lsn, row.layout, row.entries), (9, 8, 4, 3));
+        assert_eq!(&row.data[..], b"xyz");
+        let short = Tuple(tuple.0[..5].to_vec());
+        assert!(columns.read(&short).is_err());
+    }
+
+    #[test]
+    fn other_tables_are_none_of_ours() {
+        let mut other = relation(&[]);
+        other.name = "tombstone".into();
+        assert!(JournalColumns::of(&other).unwrap().is_none());
+        assert!(JournalColumns::of(&relation(&["frame"])).is_err());
+    }
+}

@@ -1,0 +1,61 @@
+//! Which relation a frame is of, and whether it may pass.
+
+use super::{Offer, Source};
+use crate::config::Flow;
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::sync::Arc;
+use syncjournal_core::RelationLayout;
+use syncjournal_core::pattern::Selection;
+
+/// The layouts met so far, each judged once by the two lists that the agent holds: the link's and
+/// the source's for this peer. Layouts never change, so only a new list makes this start anew.
+#[derive(Debug)]
+pub(crate) struct Layouts {
+    offer: Offer,
+    offered: Selection,
+    known: HashMap<i32, Option<Arc<RelationLayout>>>,
+}
+
+impl Layouts {
+    pub(crate) fn new(offer: Offer) -> Result<Self> {
+        let offered = offer.selection()?;
+        Ok(Self { offer, offered, known: HashMap::new() })
+    }
+
+    pub(crate) fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// The layout if frames of it may pass. Asks the source on the first meeting.
+    pub(crate) async fn passing(
+        &mut self,
+        layout_id: i32,
+        source: &Source,
+        flow: &Flow,
+    ) -> Result<Option<Arc<RelationLayout>>> {
+        if let Some(known) = self.known.get(&layout_id) {
+            return Ok(known.clone());
+        }
+        let layout = fetch(layout_id, source).await?;
+        let passes = [&self.offered, &flow.link.selection]
+            .iter()
+            .all(|list| list.selects(&layout.schema, &layout.table));
+        let judged = passes.then(|| Arc::new(layout));
+        self.known.insert(layout_id, judged.clone());
+        Ok(judged)
+    }
+}
+
+async fn fetch(layout_id: i32, source: &Source) -> Result<RelationLayout> {
+    let row = source
+        .database
+        .session
+        .query_one("select syncjournal.layout_definition($1)", &[&layout_id])
+        .await
+        .map_err(|error| source.explain(error))?;
+    let definition: Option<&[u8]> = row.try_get(0).map_err(|error| source.explain(error))?;
+    let unreadable = || Error::protocol(format!("layout {layout_id} of the source cannot be read"));
+    RelationLayout::decode(definition.ok_or_else(unreadable)?)
+        .map_err(|error| source.explain(unreadable().caused_by(error)))
+}

@@ -1,0 +1,268 @@
+//! What is asked of a source's database by SQL.
+
+use super::window::{Trial, Window, WindowMode};
+use crate::config::Flow;
+use crate::database::Database;
+use crate::error::{Error, Kind, Result};
+use crate::net::SessionName;
+use crate::replication::Lsn;
+use syncjournal_core::Snapshot;
+use syncjournal_core::pattern::Selection;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+/// A session with the source, for one of its peers.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) database: Database,
+    /// The target's name, which is the peer's name here.
+    pub(crate) peer: String,
+}
+
+/// What the source lets the peer have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Offer {
+    pub(crate) include: Vec<String>,
+    pub(crate) exclude: Vec<String>,
+    pub(crate) active: bool,
+    /// Whether the peer may receive at all.
+    pub(crate) sends: bool,
+    /// The origin that frames from this peer carry in the journal here.
+    pub(crate) peer_id: i16,
+}
+
+impl Offer {
+    pub(crate) fn selection(&self) -> Result<Selection> {
+        Selection::parse(&self.include, &self.exclude).map_err(|error| {
+            Error::new(Kind::Server, "the source's list for the peer cannot be read")
+                .caused_by(error)
+        })
+    }
+}
+
+/// Everything visible in `snapshot` commits before `lsn`.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamPosition {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) lsn: Lsn,
+}
+
+impl Source {
+    pub(crate) async fn connect(flow: &Flow, name: &SessionName) -> Result<Self> {
+        let database = Database::connect(&flow.source, name).await?;
+        Ok(Self { database, peer: flow.target.name.clone() })
+    }
+
+    pub(crate) fn explain(&self, error: impl Into<Error>) -> Error {
+        self.database.explain(error)
+    }
+
+    pub(crate) async fn offer(&self) -> Result<Offer> {
+        let row = self
+            .database
+            .session
+            .query_opt(
+                "select f.include, f.exclude, f.active, f.direction, f.peer_id
+                 from syncjournal.peer_filter($1) f",
+                &[&self.peer],
+            )
+            .await
+            .map_err(|error| self.explain(error))?
+            .ok_or_else(|| {
+                self.explain(
+                    Error::new(Kind::Prerequisite, format!("there is no peer \"{}\"", self.peer))
+                        .hint("Run `syncjournal-agent sync`, which registers both ends."),
+                )
+            })?;
+        offer_of(&row).map_err(|error| self.explain(error))
+    }
+
+    /// Refuses patterns of the link that match nothing the source has: mostly a misspelling.
+    pub(crate) async fn check_patterns(&self, flow: &Flow) -> Result<()> {
+        let (Some(include), exclude) = flow.link.lists() else { return Ok(()) };
+        self.database
+            .session
+            .execute(
+                "select from syncjournal.exported_tables($1, $2, $3)",
+                &[&self.peer, &include, &exclude],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        Ok(())
+    }
+
+    /// Begins to read a sync set.
+    pub(crate) async fn window<'a>(
+        &'a mut self,
+        mode: WindowMode,
+        flow: &Flow,
+        trial: Option<Trial<'_>>,
+    ) -> Result<Window<'a>> {
+        Window::open(self, mode, flow, trial).await
+    }
+
+    /// Whether the peer ever had a whole set of this source: what exists only as rows that were
+    /// there when their table was tracked comes with a full one.
+    pub(crate) async fn has_confirmed(&self) -> Result<bool> {
+        let row = self
+            .database
+            .session
+            .query_one(
+                "select exists (select from syncjournal.sync_set s where s.peer = $1
+                     and s.direction = 'sent' and s.confirmed_at is not null)",
+                &[&self.peer],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        row.try_get(0).map_err(|error| self.explain(error))
+    }
+
+    /// Tells the source what the peer has.
+    pub(crate) async fn confirm_position(&self, snapshot: &Snapshot) -> Result<()> {
+        self.database
+            .session
+            .execute(
+                "select syncjournal.confirm_position($1, $2::text::pg_catalog.pg_snapshot)",
+                &[&self.peer, &snapshot.to_string()],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        Ok(())
+    }
+
+    pub(crate) async fn confirm_set(&self, set_id: Uuid) -> Result<()> {
+        self.database
+            .session
+            .execute("select syncjournal.confirm_sync($1)", &[&set_id])
+            .await
+            .map_err(|error| self.explain(error))?;
+        Ok(())
+    }
+
+    pub(crate) async fn ensure_publication(&self) -> Result<()> {
+        self.database
+            .session
+            .execute("select syncjournal.ensure_publication()", &[])
+            .await
+            .map_err(|error| self.explain(error))?;
+        Ok(())
+    }
+
+    pub(crate) async fn stream_position(&self) -> Result<StreamPosition> {
+        let row = self
+            .database
+            .session
+            .query_one("select p.snapshot::text, p.lsn from syncjournal.stream_position() p", &[])
+            .await
+            .map_err(|error| self.explain(error))?;
+        let text: String = row.try_get(0).map_err(|error| self.explain(error))?;
+        let lsn: Lsn = row.try_get(1).map_err(|error| self.explain(error))?;
+        Ok(StreamPosition { snapshot: parse_snapshot(&text)?, lsn })
+    }
+
+    /// What a slot's exported snapshot sees.
+    pub(crate) async fn exported_snapshot(&self, name: &str) -> Result<Snapshot> {
+        let session = &self.database.session;
+        // The name is the server's own: hexadecimal digits and dashes.
+        let begin = format!(
+            "begin isolation level repeatable read read only; set transaction snapshot '{}'",
+            name.replace('\'', "''")
+        );
+        session.batch_execute(&begin).await.map_err(|error| self.explain(error))?;
+        let row = session
+            .query_one("select pg_catalog.pg_current_snapshot()::text", &[])
+            .await
+            .map_err(|error| self.explain(error))?;
+        session.batch_execute("commit").await.map_err(|error| self.explain(error))?;
+        let text: String = row.try_get(0).map_err(|error| self.explain(error))?;
+        parse_snapshot(&text)
+    }
+
+    /// Why there can be no live stream from here; None where there can.
+    pub(crate) async fn obstacle_to_streaming(&self) -> Result<Option<String>> {
+        let row = self
+            .database
+            .session
+            .query_one(
+                "select pg_catalog.current_setting('wal_level'),
+                        pg_catalog.current_setting('max_wal_senders')::int,
+                        pg_catalog.current_setting('max_replication_slots')::int,
+                        pg_catalog.pg_is_in_recovery(),
+                        (select r.rolreplication or r.rolsuper from pg_catalog.pg_roles r
+                         where r.rolname = session_user)",
+                &[],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        let get =
+            || -> std::result::Result<(String, i32, i32, bool, bool), tokio_postgres::Error> {
+                Ok((
+                    row.try_get(0)?,
+                    row.try_get(1)?,
+                    row.try_get(2)?,
+                    row.try_get(3)?,
+                    row.try_get(4)?,
+                ))
+            };
+        let (wal_level, senders, slots, standby, replication) =
+            get().map_err(|error| self.explain(error))?;
+        Ok(match (wal_level.as_str(), senders, slots, standby, replication) {
+            (_, _, _, true, _) => Some("the server is a standby".into()),
+            ("logical", 0, ..) => Some("max_wal_senders is 0".into()),
+            ("logical", _, 0, ..) => Some("max_replication_slots is 0".into()),
+            ("logical", _, _, _, false) => {
+                Some(format!("role \"{}\" has no REPLICATION", self.database.node.endpoint.user))
+            }
+            ("logical", ..) => None,
+            (other, ..) => Some(format!("wal_level is {other}, not logical")),
+        })
+    }
+
+    /// Replication slots that nobody has.
+    pub(crate) async fn free_slots(&self) -> Result<i64> {
+        let row = self
+            .database
+            .session
+            .query_one(
+                "select pg_catalog.current_setting('max_replication_slots')::int8
+                      - pg_catalog.count(*) from pg_catalog.pg_replication_slots",
+                &[],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        row.try_get(0).map_err(|error| self.explain(error))
+    }
+
+    /// The oldest transaction that is open: the making of a slot waits for it.
+    pub(crate) async fn oldest_transaction(&self) -> Result<Option<String>> {
+        let row = self
+            .database
+            .session
+            .query_opt(
+                "select a.backend_xid::text from pg_catalog.pg_stat_activity a
+                 where a.backend_xid is not null and a.pid <> pg_catalog.pg_backend_pid()
+                 order by a.xact_start limit 1",
+                &[],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        row.map(|row| row.try_get(0)).transpose().map_err(|error| self.explain(error))
+    }
+}
+
+fn offer_of(row: &Row) -> Result<Offer> {
+    let direction: String = row.try_get(3)?;
+    Ok(Offer {
+        include: row.try_get(0)?,
+        exclude: row.try_get(1)?,
+        active: row.try_get(2)?,
+        sends: direction != "receive",
+        peer_id: row.try_get(4)?,
+    })
+}
+
+pub(crate) fn parse_snapshot(text: &str) -> Result<Snapshot> {
+    text.parse().map_err(|error: syncjournal_core::snapshot::InvalidSnapshot| {
+        Error::protocol("the server's snapshot cannot be read").caused_by(error)
+    })
+}

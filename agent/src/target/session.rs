@@ -1,0 +1,157 @@
+//! What is asked of a target's database.
+//!
+//! Parts of one source transaction go into one transaction of the target: [`Target::apply`] opens
+//! it at the first part that `continues` and commits after the last. The extension refuses a
+//! commit in between.
+
+use super::Totals;
+use crate::config::Node;
+use crate::database::Database;
+use crate::error::{Error, Kind, Result, kind_of_sqlstate};
+use crate::net::SessionName;
+use crate::source::parse_snapshot;
+use std::sync::Arc;
+use syncjournal_core::Snapshot;
+use tokio_postgres::{Row, Statement};
+use uuid::Uuid;
+
+/// `object_not_in_prerequisite_state`: what `apply` raises where a set does not follow on what is
+/// there.
+const GAP: &str = "55000";
+
+/// A session with the target.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) database: Database,
+    apply: Statement,
+    /// A transaction is open that holds parts of a set.
+    in_set: bool,
+    /// Everything is rolled back at the end.
+    trial: bool,
+}
+
+impl Target {
+    pub(crate) async fn connect(node: &Arc<Node>, name: &SessionName) -> Result<Self> {
+        let database = Database::connect(node, name).await?;
+        let apply = database
+            .session
+            .prepare(
+                "select a.entries, a.inserted, a.updated, a.deleted, a.skipped, a.conflicts,
+                        a.quarantined
+                 from syncjournal.apply($1) a",
+            )
+            .await
+            .map_err(|error| database.explain(error))?;
+        Ok(Self { database, apply, in_set: false, trial: false })
+    }
+
+    pub(crate) fn explain(&self, error: impl Into<Error>) -> Error {
+        self.database.explain(error)
+    }
+
+    /// How far this target has come with a source; None where nothing ever came from there.
+    pub(crate) async fn position(&self, source: Uuid) -> Result<Option<Snapshot>> {
+        let row = self
+            .database
+            .session
+            .query_opt(
+                "select p.snapshot::text from syncjournal.received_position($1) p",
+                &[&source],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        let text: Option<String> = match row {
+            None => None,
+            Some(row) => row.try_get(0).map_err(|error| self.explain(error))?,
+        };
+        text.map(|text| parse_snapshot(&text)).transpose()
+    }
+
+    /// From here on everything is tried and nothing kept, until [`Target::end_trial`].
+    pub(crate) async fn begin_trial(&mut self) -> Result<()> {
+        self.command("begin").await?;
+        self.trial = true;
+        Ok(())
+    }
+
+    pub(crate) async fn end_trial(&mut self) -> Result<()> {
+        self.trial = false;
+        self.in_set = false;
+        self.command("rollback").await
+    }
+
+    /// Applies one part.
+    pub(crate) async fn apply(&mut self, data: &[u8], continues: bool) -> Result<Totals> {
+        if continues && !self.in_set && !self.trial {
+            self.command("begin").await?;
+        }
+        let row = self
+            .database
+            .session
+            .query_one(&self.apply, &[&data])
+            .await
+            .map_err(|error| self.explain(refusal(error)))?;
+        let totals = totals_of(&row).map_err(|error| self.explain(error))?;
+        if self.in_set && !continues && !self.trial {
+            self.command("commit").await?;
+        }
+        self.in_set = continues;
+        Ok(totals)
+    }
+
+    /// What of a peer's waits for a person: pending conflicts, quarantine.
+    pub(crate) async fn unsettled(&self, peer: &str) -> Result<i64> {
+        let row = self
+            .database
+            .session
+            .query_one(
+                "select (select pg_catalog.count(*) from syncjournal.conflict c
+                         where c.peer = $1 and c.status = 'pending')
+                      + (select pg_catalog.count(*) from syncjournal.quarantine q
+                         where q.source = $1)",
+                &[&peer],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        row.try_get(0).map_err(|error| self.explain(error))
+    }
+
+    /// A transaction is open that holds parts of a set.
+    pub(crate) fn in_set(&self) -> bool {
+        self.in_set
+    }
+
+    /// Finds out whether the session still stands.
+    pub(crate) async fn ping(&self) -> Result<()> {
+        self.command("").await
+    }
+
+    async fn command(&self, command: &str) -> Result<()> {
+        self.database.session.batch_execute(command).await.map_err(|error| self.explain(error))
+    }
+}
+
+/// A refused set is a gap; everything else is what the server says it is.
+fn refusal(error: tokio_postgres::Error) -> Error {
+    let gap = error.code().is_some_and(|code| code.code() == GAP);
+    let mut error = Error::from(error);
+    error.kind = match (gap, error.code()) {
+        (true, _) => Kind::Gap,
+        // A missing table or right inside of apply is the data's trouble, not the extension's.
+        (false, Some(code)) if kind_of_sqlstate(code) == Kind::Prerequisite => Kind::Server,
+        (false, _) => error.kind,
+    };
+    error
+}
+
+fn totals_of(row: &Row) -> std::result::Result<Totals, tokio_postgres::Error> {
+    Ok(Totals {
+        entries: row.try_get(0)?,
+        inserted: row.try_get(1)?,
+        updated: row.try_get(2)?,
+        deleted: row.try_get(3)?,
+        skipped: row.try_get(4)?,
+        conflicts: row.try_get(5)?,
+        quarantined: row.try_get(6)?,
+    })
+}
