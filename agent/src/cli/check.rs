@@ -86,9 +86,9 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
         all.append(&mut findings.all);
     }
     if arguments.json {
-        print_json(&all)?
+        print_json(&all)?;
     } else {
-        print(&table(&all).render())?
+        print(&table(&all).render())?;
     }
     let failed = all.iter().any(|finding| finding.severity == Severity::Error);
     Ok(if failed { Outcome::NeedsPerson } else { Outcome::Done })

@@ -60,9 +60,9 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
         target.end_trial().await?;
     }
     if arguments.json {
-        print_json(&totals)?
+        print_json(&totals)?;
     } else {
-        print(&table(&totals).render())?
+        print(&table(&totals).render())?;
     }
     Ok(if unsettled > 0 { Outcome::NeedsPerson } else { Outcome::Done })
 }

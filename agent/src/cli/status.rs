@@ -87,9 +87,9 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
         statuses.push(sum(&link, flows));
     }
     if arguments.json {
-        print_json(&statuses)?
+        print_json(&statuses)?;
     } else {
-        print(&table(&statuses).render())?
+        print(&table(&statuses).render())?;
     }
     match failures.pop() {
         None => Ok(Outcome::Done),

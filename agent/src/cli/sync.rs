@@ -42,9 +42,9 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
         }
     }
     if arguments.json {
-        print_json(&reports)?
+        print_json(&reports)?;
     } else {
-        print(&table(&reports).render())?
+        print(&table(&reports).render())?;
     }
     // The exit status is that of the last one: a mistake in the configuration outweighs the rest.
     failures.sort_by_key(|error| error.kind == Kind::Config);

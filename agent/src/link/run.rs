@@ -86,7 +86,7 @@ async fn keep_schedule(
             Err(_) if stop.is_cancelled() => return,
             // The schedule itself is the retry.
             Err(error) => {
-                tracing::error!(error = %error.chain(), hint = error.hint_text(), "failed")
+                tracing::error!(error = %error.chain(), hint = error.hint_text(), "failed");
             }
         }
     }
