@@ -83,6 +83,8 @@ begin
         select from pg_inherits where inhparent = 'syncjournal.journal'::regclass) then
         perform syncjournal.open_segment();
     end if;
+    -- A dump does not say what belongs to the extension.
+    perform syncjournal.own_added_columns(relid) from syncjournal.tracked_relation;
     return syncjournal.take_identity(name, null, null, null);
 end
 $$;

@@ -1,6 +1,7 @@
 -- Following what others do to tracked tables by DDL.
 
--- A partition brings its rows past every trigger: it must come empty.
+-- A partition brings its rows past every trigger: it must come empty. While a dump is restored the
+-- root has no trigger either, and everything that is missing here will come from the dump.
 create function syncjournal.welcome_partitions(root regclass) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -8,6 +9,10 @@ declare
     newcomer regclass;
     is_filled boolean;
 begin
+    if not exists (
+        select from pg_trigger where tgrelid = root and tgname = 'syncjournal_truncate') then
+        return;
+    end if;
     for newcomer in
         select p.relid from pg_partition_tree(root) p
         where not exists (

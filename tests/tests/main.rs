@@ -6,6 +6,8 @@ mod chinook;
 mod demo;
 mod echo;
 mod harness;
+mod node_and_peers;
 mod rules;
 mod schema_check;
+mod tracked_ddl;
 mod tracking;
