@@ -2,7 +2,8 @@
 
 create view syncjournal.node as
 select k.node_id, k.node_name as name, k.owner, k.contact, k.url,
-    l.node_id is not null as is_local, a.last_sync_at, coalesce(a.sync_count, 0) as sync_count
+    l.node_id is not null as is_local, a.last_sync_at, coalesce(a.sync_count, 0) as sync_count,
+    k.node_tag
 from syncjournal.known_node k
     left join syncjournal.local_node l using (node_id)
     left join syncjournal.registered_peer p using (node_id)
