@@ -28,3 +28,15 @@ language c as 'MODULE_PATHNAME', 'trigger_capture_wrapper';
 
 create function syncjournal.trigger_truncate() returns trigger
 language c as 'MODULE_PATHNAME', 'trigger_truncate_wrapper';
+
+create function syncjournal.flush_capture() returns void
+strict language c as 'MODULE_PATHNAME', 'flush_capture_wrapper';
+
+create function syncjournal.unfold_entries(frame uuid, layout int4, data bytea)
+returns table (
+    version uuid, prev uuid, merged uuid, op text, row_id uuid, old text, new text)
+stable strict language c as 'MODULE_PATHNAME', 'unfold_entries_wrapper';
+
+create function syncjournal.history_walk(relation regclass, row_id uuid)
+returns table (version uuid, frame uuid)
+stable strict language c as 'MODULE_PATHNAME', 'history_walk_wrapper';

@@ -32,4 +32,4 @@ mod trigger_capture;
 mod trigger_truncate;
 mod trigger_version;
 
-pub use state::{Silence, flush_written, register, silence};
+pub use state::{Silence, register, silence};

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 
+use pgrx::prelude::*;
 use syncjournal_core::frame::Head;
 use syncjournal_core::{HybridTime, Operation, RowId, Version};
 
@@ -102,9 +103,10 @@ fn flush_early(level: i32) {
     flush::flush(batch, split_until);
 }
 
-/// Journals what this transaction has written so far, as far as a savepoint that may yet be rolled
-/// back allows; for who is about to read the journal.
-pub fn flush_written() {
+/// Journals what this transaction has written so far, as far as it is not a savepoint's that may
+/// yet be rolled back. For who is about to read the journal, in a later command.
+#[pg_extern(volatile)]
+fn flush_capture() {
     flush_early(transaction::nest_level());
     transaction::next_command();
 }

@@ -4,8 +4,10 @@
 //! its own (see `pg::table`), and what was found stays true.
 
 mod append;
+mod history;
 mod lookup;
 mod segment;
+mod unfold;
 
 pub use append::{Appender, FrameRow};
 pub use lookup::{JournalFrame, exists, frame_of};

@@ -35,6 +35,7 @@ pub struct Shape {
     pub natts: usize,
     pub attributes: Vec<Attribute>,
     pub is_partition: bool,
+    pub is_partitioned: bool,
 }
 
 /// Reads a relation's shape; the caller holds a lock on it, as whoever runs its trigger does.
@@ -65,6 +66,7 @@ pub fn shape(relid: Oid) -> Shape {
             natts,
             attributes,
             is_partition: form.relispartition,
+            is_partitioned: form.relkind as u8 == pg_sys::RELKIND_PARTITIONED_TABLE,
         };
         pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
         shape

@@ -3,6 +3,7 @@
 pub mod backtrace;
 pub mod catalog;
 pub mod invalidation;
+pub mod json;
 pub mod lock;
 pub mod memory;
 pub mod open_table;

@@ -1,0 +1,79 @@
+//! The history of a row: from where it stands, back along the parents.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+use pgrx::prelude::*;
+use syncjournal_core::{RowId, Version, frame};
+
+use crate::error::{Failure, not_installed};
+use crate::journal::lookup::frame_of;
+use crate::layout;
+use crate::pg::table::{Key, Table};
+use crate::pg::{catalog, sql};
+
+/// The versions that lead to the row as it is, or to its deletion, with the frames that hold them.
+/// Ordered by version they are in the order in which they were written. The walk ends where the
+/// journal was pruned.
+#[pg_extern(stable, strict)]
+fn history_walk(
+    relation: pgrx::PgRelation,
+    row_id: pgrx::Uuid,
+) -> TableIterator<'static, (name!(version, pgrx::Uuid), name!(frame, pgrx::Uuid))> {
+    let row = RowId(*row_id.as_bytes());
+    let tracked = layout::tracked(relation.oid()).unwrap_or_else(|| {
+        let table = catalog::qualified_name(relation.oid());
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            format!("table \"{table}\" is not tracked"),
+        )
+        .hint("View syncjournal.tracked_table lists those that are.")
+        .raise()
+    });
+    let mut open: BTreeSet<Version> =
+        standing(&tracked, row).into_iter().chain(buried(tracked.relation_id, row)).collect();
+    let mut found = Vec::new();
+    // Parents are older than their children: what is taken out never comes in again.
+    while let Some(version) = open.pop_last() {
+        let Some(holder) = frame_of(version) else { continue };
+        let entry = frame::entries(holder.id, &holder.data)
+            .flatten()
+            .find(|entry| entry.index == version.index());
+        if let Some(entry) = entry.filter(|entry| entry.row == row) {
+            let parents = [entry.prev, entry.merged];
+            open.extend(parents.into_iter().filter(|parent| !parent.is_nil()));
+            let uuid = |version: Version| pgrx::Uuid::from_bytes(version.to_bytes());
+            found.push((uuid(version), uuid(holder.id)));
+        }
+    }
+    found.reverse();
+    TableIterator::new(found)
+}
+
+/// The version of the row as it is in the table.
+fn standing(tracked: &layout::Tracked, row: RowId) -> Option<Version> {
+    let journal = catalog::own_relation(c"journal").unwrap_or_else(|| not_installed().raise());
+    let shape = catalog::shape(tracked.root);
+    let identity = shape.attributes.iter().find(|column| column.number == tracked.identity)?;
+    // Rows in children of an inheritance tree belong to the children's own tracking.
+    let only = if shape.is_partitioned { "" } else { "only " };
+    let statement = format!(
+        "select sync_version from {only}{}.{} where {} operator(pg_catalog.=) $1",
+        pgrx::spi::quote_identifier(&shape.schema),
+        pgrx::spi::quote_identifier(&shape.table),
+        pgrx::spi::quote_identifier(&identity.name),
+    );
+    let found: Option<pgrx::Uuid> =
+        sql::one_as_owner_of(journal, &statement, &[pgrx::Uuid::from_bytes(row.0).into()]);
+    found.map(|version| Version::from_bytes(*version.as_bytes()))
+}
+
+/// The version that deleted the row.
+fn buried(relation_id: i32, row: RowId) -> Option<Version> {
+    let relid = catalog::own_relation(c"tombstone").unwrap_or_else(|| not_installed().raise());
+    let table = Table::read(relid);
+    let keys = [(1, Key::Int4(relation_id)), (2, Key::Uuid(&row.0))];
+    let stone = |found: &crate::pg::table::Found| ControlFlow::Break(found.uuid(3));
+    table.equal(table.primary_key(), &keys, stone).flatten().map(Version::from_bytes)
+}
