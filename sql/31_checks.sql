@@ -58,6 +58,9 @@ begin
         remedy := 'Track the table on the server that holds it.';
     elsif c.relkind not in ('r', 'p') then
         reason := 'it is not a table';
+    elsif c.reloftype <> 0 then
+        reason := 'its columns are those of a type';
+        remedy := format('Loosen it: alter table %s not of.', relation);
     elsif c.relispartition then
         reason := format('it is a partition of "%s"', pg_partition_root(relation));
         remedy := format('Track the root: select syncjournal.track(%L).',

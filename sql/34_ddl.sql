@@ -7,18 +7,25 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
     newcomer regclass;
+    is_foreign boolean;
     is_filled boolean;
 begin
     if not exists (
         select from pg_trigger where tgrelid = root and tgname = 'syncjournal_truncate') then
         return;
     end if;
-    for newcomer in
-        select p.relid from pg_partition_tree(root) p
+    for newcomer, is_foreign in
+        select p.relid, c.relkind = 'f'
+        from pg_partition_tree(root) p join pg_class c on c.oid = p.relid
         where not exists (
             select from pg_trigger g
             where g.tgrelid = p.relid and g.tgname = 'syncjournal_truncate')
     loop
+        if is_foreign then
+            raise exception 'cannot make foreign table "%" a partition of tracked table "%"',
+                newcomer, root using errcode = 'wrong_object_type',
+                hint = 'Changes on another server are not journaled here: use a local table.';
+        end if;
         execute format('select exists (select from %s)', newcomer) into is_filled;
         if is_filled then
             raise exception 'cannot attach partition "%" with rows to tracked table "%"',

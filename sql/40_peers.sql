@@ -117,7 +117,8 @@ begin
 end
 $$;
 
--- An agent's link makes itself known, and learns the name by which its other end goes here.
+-- An agent's link makes itself known, and learns the name by which its other end goes here. The
+-- node is null where the other end is not at hand (a set that leaves as a file).
 -- What a person has said of the peer is never widened.
 create function syncjournal.register_link(peer_name text, peer_node uuid, direction text)
 returns text
@@ -150,7 +151,7 @@ begin
                     known.peer_name);
     end if;
     update syncjournal.registered_peer p
-    set node_id = peer_node,
+    set node_id = coalesce(p.node_id, peer_node),
         direction = case when p.direction in ('both', register_link.direction)
             then p.direction else 'both' end
     where p.peer_id = known.peer_id

@@ -124,7 +124,7 @@ as $$
     select v.* from syncjournal.verdict('stalled_peers', 'warning',
         (select 'Behind by more than a day: ' || string_agg(name, ', ')
          from syncjournal.stat_peer where state = 'behind' and lag_seconds > 86400),
-        'Run the agent of its link, or set it aside: syncjournal.alter_peer(name, active => false).',
+        'Run the agent of its link, or set it aside: alter_peer(name, active => false).',
         'none') v
     union all
     select v.* from syncjournal.verdict('lost_peers', 'warning',

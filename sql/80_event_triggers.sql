@@ -1,7 +1,9 @@
 -- Event triggers come last of all objects: they would fire for the statements of this script.
 
 create event trigger syncjournal_ddl on ddl_command_end
-    when tag in ('CREATE TABLE', 'ALTER TABLE', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN')
+    when tag in (
+        'CREATE TABLE', 'CREATE FOREIGN TABLE', 'ALTER TABLE', 'ALTER SCHEMA', 'ALTER TYPE',
+        'ALTER DOMAIN')
     execute function syncjournal.follow_ddl();
 
 create event trigger syncjournal_drop on sql_drop

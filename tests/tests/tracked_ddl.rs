@@ -155,6 +155,9 @@ fn a_partition_is_attached_empty_and_detached_free() {
         "select count(*) from pg_trigger where tgrelid = 'extra'::regclass and not tgisinternal",
     );
     assert_eq!(triggers, 0);
+    db.exec("create foreign data wrapper away; create server away foreign data wrapper away");
+    let foreign = "create foreign table far partition of parted for values in (9) server away";
+    assert_eq!(db.expect_error(foreign).sqlstate, "42809");
     // Any partition may go; the root and the others stay tracked.
     db.exec("drop table parted_1; insert into parted values (5, 2)");
     assert_eq!(entries(&db), 2);

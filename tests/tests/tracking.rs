@@ -275,6 +275,23 @@ fn what_is_not_there_yet_is_refused_by_name() {
 }
 
 #[test]
+fn tables_that_cannot_be_journaled_are_refused_with_a_way_out() {
+    let db = node();
+    db.exec(
+        "create type shape as (id int, v text); create table typed of shape (primary key (id));
+         create table root (id int) partition by list (id);
+         create foreign data wrapper away; create server away foreign data wrapper away;
+         create foreign table far partition of root default server away",
+    );
+    for table in ["typed", "root"] {
+        let refused = db.expect_error(&format!("select syncjournal.track('{table}')"));
+        assert_eq!(refused.sqlstate, "42809");
+        assert!(refused.message.contains(table) && !refused.hint.is_empty(), "{refused:?}");
+    }
+    db.exec("alter table typed not of; select syncjournal.track('typed')");
+}
+
+#[test]
 fn track_all_takes_what_matches_and_leaves_extensions_theirs() {
     let db = node();
     db.exec(
