@@ -34,7 +34,7 @@ find_pg_config() {
 require_supported_version() {
   local version
   version=$("$1" --version)
-  [[ $version =~ ^PostgreSQL\ $PG_MAJOR[^0-9] ]] ||
+  [[ $version =~ ^PostgreSQL\ ${PG_MAJOR}[^0-9] ]] ||
     fail "$1 belongs to $version, and this version of syncjournal is built for Postgres $PG_MAJOR:" \
       "set PG_CONFIG to the pg_config of a Postgres $PG_MAJOR"
 }

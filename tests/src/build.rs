@@ -105,10 +105,9 @@ fn install(tree: &Path, library: &Path) -> PathBuf {
     let lock = fs::File::create(tree.join(".lock")).expect("the tree can be written");
     lock.lock().expect("a file can be locked");
 
-    let find = "echo \"$(find_pg_config)\"";
     let common = source_root().join("scripts/common.sh");
-    let pg_config =
-        run(Command::new("bash").args(["-c", &format!(". \"$1\" && {find}"), "-"]).arg(common));
+    let find = ". \"$1\" && find_pg_config";
+    let pg_config = run(Command::new("bash").args(["-c", find, "-"]).arg(common));
     let pg_config = pg_config.trim();
     let folder = |option: &str| PathBuf::from(run(Command::new(pg_config).arg(option)).trim());
     let (bin, lib, share) = (folder("--bindir"), folder("--pkglibdir"), folder("--sharedir"));
