@@ -6,11 +6,14 @@ revoke all on all functions in schema syncjournal from public;
 grant usage on schema syncjournal to syncjournal_reader;
 grant select on
     syncjournal.node, syncjournal.tracked_table, syncjournal.peer, syncjournal.stat_peer,
-    syncjournal.sync_set, syncjournal.conflict, syncjournal.quarantine, syncjournal.health
+    syncjournal.sync_set, syncjournal.conflict, syncjournal.quarantine, syncjournal.health,
+    syncjournal.change
 to syncjournal_reader;
 grant execute on function
     syncjournal.version_time(uuid), syncjournal.version_node(uuid),
-    syncjournal.snapshot_covers(pg_snapshot, pg_snapshot), syncjournal.check_all()
+    syncjournal.snapshot_covers(pg_snapshot, pg_snapshot), syncjournal.check_all(),
+    syncjournal.unfold_frame(uuid, int4, bytea), syncjournal.unfold_entries(uuid, int4, bytea),
+    syncjournal.history(regclass, uuid)
 to syncjournal_reader;
 
 -- The agent: what a link needs, and no table of the users'.

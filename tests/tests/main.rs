@@ -6,6 +6,7 @@ mod chinook;
 mod demo;
 mod echo;
 mod harness;
+mod history;
 mod node_and_peers;
 mod rules;
 mod schema_check;
