@@ -22,7 +22,9 @@ grant execute on function
     syncjournal.exported_tables(text, text[], text[]), syncjournal.layout_definition(int4),
     syncjournal.received_position(uuid), syncjournal.stream_position(),
     syncjournal.confirm_position(text, pg_snapshot), syncjournal.confirm_sync(uuid),
-    syncjournal.ensure_publication(), syncjournal.prune()
+    syncjournal.ensure_publication(), syncjournal.prune(),
+    syncjournal.prep_sync(text, text, text[], text[]), syncjournal.apply(bytea, boolean),
+    syncjournal.describe_set(bytea)
 to syncjournal_agent;
 
 grant execute on all functions in schema syncjournal to syncjournal_admin;

@@ -1,6 +1,7 @@
 //! The syncjournal Postgres extension.
 pgrx::pg_module_magic!();
 
+mod apply;
 mod capture;
 mod error;
 mod guc;
@@ -9,6 +10,7 @@ mod journal;
 mod layout;
 mod node;
 mod pg;
+mod prep_sync;
 mod selection;
 mod track_lock;
 mod value;
@@ -22,4 +24,5 @@ pub extern "C-unwind" fn _PG_init() {
     guc::register();
     pg::invalidation::listen();
     capture::register();
+    apply::register();
 }

@@ -1,19 +1,27 @@
 //! The wrappers of Postgres's C functions: whatever needs `unsafe` to talk to the server.
 
+pub mod arena;
 pub mod backtrace;
 pub mod catalog;
+pub mod defaults;
 pub mod invalidation;
 pub mod json;
 pub mod lock;
 pub mod memory;
 pub mod open_table;
+pub mod query;
 pub mod random;
 pub mod role;
 pub mod routing;
+pub mod row_json;
+pub mod row_view;
 pub mod row_writer;
 pub mod setting;
+pub mod snapshot;
 pub mod sql;
+pub mod subtransaction;
 pub mod table;
+pub mod table_scan;
 pub mod transaction;
 pub mod trigger;
 pub mod triggers;

@@ -9,8 +9,6 @@ use std::ffi::{CStr, CString};
 pub struct TableColumn {
     pub number: i16,
     pub name: String,
-    pub type_oid: Oid,
-    pub typmod: i32,
     pub is_generated: bool,
 }
 
@@ -74,8 +72,6 @@ impl OpenTable {
             .map(|attribute| TableColumn {
                 number: attribute.attnum,
                 name: name_text(&attribute.attname),
-                type_oid: attribute.atttypid,
-                typmod: attribute.atttypmod,
                 is_generated: attribute.attgenerated != 0,
             })
             .collect()

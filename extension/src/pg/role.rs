@@ -14,12 +14,23 @@ pub struct RunAs {
 
 impl RunAs {
     pub fn role(role: Oid) -> Self {
+        Self::switch(role, pg_sys::SECURITY_LOCAL_USERID_CHANGE)
+    }
+
+    /// As the owner of a table whose code is about to run: it may not touch the session, either.
+    pub fn restricted(role: Oid) -> Self {
+        Self::switch(
+            role,
+            pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION,
+        )
+    }
+
+    fn switch(role: Oid, flags: u32) -> Self {
         let (mut user, mut context) = (Oid::INVALID, 0);
         // SAFETY: valid out-pointers; the abort of a (sub)transaction restores both values.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-            let local = pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
-            pg_sys::SetUserIdAndSecContext(role, context | local);
+            pg_sys::SetUserIdAndSecContext(role, context | flags as i32);
         }
         Self { user, context }
     }

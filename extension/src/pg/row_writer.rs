@@ -11,6 +11,7 @@
 //! it. Invariant: `close` is called on the way out; after an error Postgres cleans up.
 
 use crate::pg::open_table::OpenTable;
+use crate::pg::row_view::RowView;
 use crate::pg::triggers;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::ptr::{null_mut, slice_from_raw_parts_mut};
@@ -76,7 +77,7 @@ impl RowWriter {
             let scan = pg_sys::index_beginscan(relation, index, latest, 1, 0);
             let key_bytes = Box::new([0_u8; 16]);
             let mut key = Box::new(pg_sys::ScanKeyData::default());
-            let uuid_eq = pg_sys::Oid::from(pg_sys::F_UUID_EQ);
+            let uuid_eq = Oid::from(pg_sys::F_UUID_EQ);
             let equal = pg_sys::BTEqualStrategyNumber as u16;
             let argument = Datum::from(key_bytes.as_ptr());
             pg_sys::ScanKeyInit(&mut *key, 1, equal, uuid_eq, argument);
@@ -129,10 +130,13 @@ impl RowWriter {
         // SAFETY: the scan is open; it reads under a snapshot that is newer than the call's own,
         // so the call's active snapshot keeps everything alive that this one can see.
         unsafe {
+            // What the scan keeps between calls must not go with the caller's context.
+            let outer = pg_sys::MemoryContextSwitchTo((*self.estate).es_query_cxt);
             (*self.scan).xs_snapshot = pg_sys::GetLatestSnapshot();
             pg_sys::index_rescan(self.scan, &mut *self.key, 1, null_mut(), 0);
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
             let found = pg_sys::index_getnext_slot(self.scan, forward, self.current);
+            pg_sys::MemoryContextSwitchTo(outer);
             if found {
                 slot_values(self.current);
             }
@@ -140,12 +144,12 @@ impl RowWriter {
         }
     }
 
-    /// Values of the row that `find` found, by attribute number less one.
-    pub fn current(&self) -> (&[Datum], &[bool]) {
+    /// The row that `find` found.
+    pub fn current(&self) -> RowView<'_> {
         // SAFETY: `find` has deformed the whole row, and the slot pins it until the next look-up.
         unsafe {
             let (values, nulls) = slot_arrays(self.current);
-            (&*values, &*nulls)
+            RowView::new(&*values, &*nulls)
         }
     }
 

@@ -3,8 +3,6 @@
 //! Callbacks are registered once, when the library is loaded. Those of a finished transaction may
 //! not raise an error: Postgres would take the whole server down.
 
-use std::sync::OnceLock;
-
 use pgrx::pg_sys;
 
 /// What happened to the top-level transaction.
@@ -31,24 +29,25 @@ pub enum SubtransactionEvent {
 
 type OnTransaction = fn(TransactionEvent);
 type OnSubtransaction = fn(SubtransactionEvent);
+type Handlers = (OnTransaction, OnSubtransaction);
 
-static HANDLERS: OnceLock<(OnTransaction, OnSubtransaction)> = OnceLock::new();
-
-/// Calls the handlers at the events of every transaction of this backend.
+/// Calls the handlers at the events of every transaction of this backend. Who came last is asked
+/// first.
 pub fn on_events(transaction: OnTransaction, subtransaction: OnSubtransaction) {
-    if HANDLERS.set((transaction, subtransaction)).is_ok() {
-        // SAFETY: both are functions of this library, which stays loaded to the backend's end.
-        unsafe {
-            pg_sys::RegisterXactCallback(Some(transaction_callback), std::ptr::null_mut());
-            pg_sys::RegisterSubXactCallback(Some(subtransaction_callback), std::ptr::null_mut());
-        }
+    let handlers: &'static Handlers = Box::leak(Box::new((transaction, subtransaction)));
+    let argument = std::ptr::from_ref(handlers).cast_mut().cast();
+    // SAFETY: both callbacks are functions of this library, which stays loaded to the backend's
+    // end, as the handlers do.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(transaction_callback), argument);
+        pg_sys::RegisterSubXactCallback(Some(subtransaction_callback), argument);
     }
 }
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn transaction_callback(
     event: pg_sys::XactEvent::Type,
-    _argument: *mut std::ffi::c_void,
+    argument: *mut std::ffi::c_void,
 ) {
     use pg_sys::XactEvent::{
         XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PRE_COMMIT, XACT_EVENT_PRE_PREPARE,
@@ -61,9 +60,9 @@ unsafe extern "C-unwind" fn transaction_callback(
         // Parallel workers write nothing.
         _ => return,
     };
-    if let Some((handler, _)) = HANDLERS.get() {
-        handler(event);
-    }
+    // SAFETY: the argument that `on_events` registered.
+    let (handler, _) = unsafe { &*argument.cast::<Handlers>() };
+    handler(event);
 }
 
 #[pgrx::pg_guard]
@@ -71,7 +70,7 @@ unsafe extern "C-unwind" fn subtransaction_callback(
     event: pg_sys::SubXactEvent::Type,
     _own: pg_sys::SubTransactionId,
     _parent: pg_sys::SubTransactionId,
-    _argument: *mut std::ffi::c_void,
+    argument: *mut std::ffi::c_void,
 ) {
     use pg_sys::SubXactEvent::{
         SUBXACT_EVENT_ABORT_SUB, SUBXACT_EVENT_COMMIT_SUB, SUBXACT_EVENT_PRE_COMMIT_SUB,
@@ -82,9 +81,9 @@ unsafe extern "C-unwind" fn subtransaction_callback(
         SUBXACT_EVENT_ABORT_SUB => SubtransactionEvent::RolledBack,
         _ => return,
     };
-    if let Some((_, handler)) = HANDLERS.get() {
-        handler(event);
-    }
+    // SAFETY: the argument that `on_events` registered.
+    let (_, handler) = unsafe { &*argument.cast::<Handlers>() };
+    handler(event);
 }
 
 /// 1 in the top-level transaction, one more in each savepoint.

@@ -2,6 +2,8 @@
 //!
 //! Invariant: what is detoasted here is freed here, so that a loop over rows does not grow.
 
+use crate::error::Failure;
+use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use std::slice;
@@ -9,8 +11,8 @@ use std::slice;
 /// Size of the four-byte length word in front of every varlena.
 const HEADER: usize = size_of::<i32>();
 
-/// Largest value Postgres can hold (its palloc limit, without the header).
-pub const MAX_VALUE_BYTES: usize = 0x3fff_ffff - HEADER;
+/// Largest value Postgres can hold: what it allocates at most, less the header.
+const MAX_VALUE_BYTES: usize = 0x3fff_ffff - HEADER;
 
 /// Calls `read` with the plain (detoasted, decompressed) bytes of a varlena datum.
 ///
@@ -36,6 +38,15 @@ pub unsafe fn with_bytes<R>(datum: Datum, read: impl FnOnce(&[u8]) -> R) -> R {
 
 /// A new varlena with these bytes, in the current memory context.
 pub fn make_varlena(bytes: &[u8]) -> Datum {
+    if bytes.len() > MAX_VALUE_BYTES {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("{} bytes are too many for one value", bytes.len()),
+        )
+        .detail("A row, with what it replaces, is journaled as one value of less than 1 GB.")
+        .hint("Keep the large columns in tables that are not tracked, or exclude them.")
+        .raise();
+    }
     // SAFETY: the allocation has room for the header and all bytes; palloc raises on excess.
     unsafe {
         let total = bytes.len() + HEADER;

@@ -1,0 +1,118 @@
+//! Applying sync sets.
+//!
+//! ```text
+//! bytes -> checks (checksum, destination, source, position) -> frames -> journal
+//!                                                                     \-> entries -> rows
+//! ```
+//!
+//! A part is atomic: it is applied by one call, with the position, in the caller's transaction.
+//! Frames are journaled unchanged, under the id they came with, so that one that is here already is
+//! skipped and all travel on to further peers. Entries are laid on rows beneath SQL; nothing of
+//! that is captured, and triggers and foreign keys fire as in logical replication.
+//!
+//! Memory: one frame, one entry's values, and the open tables.
+
+mod conflicts;
+mod entry;
+mod history;
+mod outcome;
+mod position;
+mod session;
+pub mod set_error;
+mod source;
+mod state;
+mod target;
+mod tombstones;
+mod truncate;
+mod unfinished;
+
+use pgrx::prelude::*;
+use syncjournal_core::wire::{Header, Record, SetPart};
+
+use crate::capture;
+use crate::pg::role::ReplicaRole;
+use crate::pg::{subtransaction, transaction};
+use crate::value::PortableSettings;
+use outcome::Outcome;
+use position::{Next, Position};
+use session::Session;
+
+/// Begins to watch over transactions that are applied in part. Called once, when the library is
+/// loaded.
+pub fn register() {
+    transaction::on_events(unfinished::on_transaction, unfinished::on_subtransaction);
+}
+
+/// Applies one part of a set; see the user's reference in README.
+#[pg_extern(volatile, strict)]
+#[expect(clippy::type_complexity, reason = "the columns of the SQL function")]
+fn apply(
+    data: &[u8],
+    dry_run: bool,
+) -> TableIterator<
+    'static,
+    (
+        name!(set_id, pgrx::Uuid),
+        name!(source, String),
+        name!(entries, i64),
+        name!(inserted, i64),
+        name!(updated, i64),
+        name!(deleted, i64),
+        name!(skipped, i64),
+        name!(conflicts, i64),
+        name!(quarantined, i64),
+    ),
+> {
+    let part = SetPart::parse(data).unwrap_or_else(|error| set_error::raise(&error));
+    let work = || apply_part(&part, data.len());
+    let done = if dry_run { subtransaction::rolled_back(work) } else { work() };
+    let Header { set_id, source, .. } = &part.header;
+    let row = (
+        pgrx::Uuid::from_bytes(*set_id.as_bytes()),
+        source.name.clone(),
+        done.entries,
+        done.inserted,
+        done.updated,
+        done.deleted,
+        done.skipped,
+        done.conflicts,
+        // What cannot be applied is an error as yet: nothing is set aside.
+        0,
+    );
+    TableIterator::once(row)
+}
+
+fn apply_part(part: &SetPart<'_>, bytes: usize) -> Outcome {
+    let header = &part.header;
+    let source = source::admit(header);
+    let position = Position::lock(header.source.node_id);
+    if position.check(header) == Next::Known {
+        let mut outcome = Outcome::default();
+        outcome.skip(header.entries);
+        return outcome;
+    }
+    let outcome = {
+        // Each ends before the one above it.
+        let _silence = capture::silence();
+        let _replica = ReplicaRole::enter();
+        let _settings = PortableSettings::enter();
+        apply_frames(part, Session::begin(header, &source))
+    };
+    position.advance(header);
+    position::record(header, source.peer_id, bytes, &outcome);
+    outcome
+}
+
+fn apply_frames(part: &SetPart<'_>, mut session: Session<'_>) -> Outcome {
+    let mut records = part.records().unwrap_or_else(|error| set_error::raise(&error));
+    loop {
+        match records.next_record() {
+            Ok(Some(Record::Frame { layout, id, entries, bytes })) => {
+                session.frame(layout, id, entries, bytes);
+            }
+            Ok(Some(Record::Begin { .. } | Record::End)) => {}
+            Ok(None) => return session.finish(),
+            Err(error) => set_error::raise(&error),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Who sends, and whether it may: the checks of a part's header against what is known here.
+
+use pgrx::PgSqlErrorCode;
+use syncjournal_core::pattern::Selection;
+use syncjournal_core::wire::{Header, NodeInfo};
+use uuid::Uuid;
+
+use crate::error::Failure;
+use crate::pg::query::{self, Arg, Row, View};
+use crate::prep_sync::{local_node, pattern_list, selection};
+
+/// The peer that a set comes from, as it is registered here.
+#[derive(Debug)]
+pub struct Source {
+    pub peer_id: i16,
+    /// What is taken from it.
+    pub accepts: Selection,
+}
+
+/// Checks where the set comes from and where it belongs, and notes the node as known.
+pub fn admit(header: &Header) -> Source {
+    let here = local_node();
+    check_destination(header, &here);
+    let from = &header.source;
+    if from.tag == here.tag {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("node \"{}\" writes versions under the same tag as this node", from.name),
+        )
+        .hint("Give one of the two a new identity by syncjournal.adopt_clone(name).")
+        .raise();
+    }
+    let source = registered(from);
+    remember(from);
+    source
+}
+
+fn check_destination(header: &Header, here: &NodeInfo) {
+    if header.source.node_id == here.node_id {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            "the sync set was made by this database itself",
+        )
+        .hint(format!("Apply it at peer \"{}\".", header.destination))
+        .raise();
+    }
+    let is_for_here = match header.destination_id {
+        Some(id) => id == here.node_id,
+        None => header.destination == here.name,
+    };
+    if !is_for_here {
+        let id = header.destination_id.unwrap_or(Uuid::nil());
+        let known = if id.is_nil() { String::new() } else { format!(" ({id})") };
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("the sync set is for another node: \"{}\"{known}", header.destination),
+        )
+        .detail(format!("This is node \"{}\" ({}).", here.name, here.node_id))
+        .hint(
+            "Make a set for this node. At the source the peer must have this node's name or \
+                node_id: syncjournal.alter_peer(name, node_id => ...).",
+        )
+        .raise();
+    }
+}
+
+/// A row of `registered_peer`.
+struct Registered {
+    peer_id: i16,
+    include: Vec<String>,
+    exclude: Vec<String>,
+    direction: String,
+    active: bool,
+    has_node: bool,
+}
+
+/// The source as a peer of ours: by its node, or by its name where the node was not known yet.
+fn registered(from: &NodeInfo) -> Source {
+    let sql = "select peer_id, pg_catalog.array_to_string(include, E'\\x01'), \
+            pg_catalog.array_to_string(exclude, E'\\x01'), direction, active, node_id is not null \
+        from syncjournal.registered_peer \
+        where node_id = $1 or node_id is null and peer_name = $2 \
+        order by node_id nulls last limit 1";
+    let read = |row: &Row| Registered {
+        peer_id: row.int2(1).unwrap_or_default(),
+        include: pattern_list(row.text(2)),
+        exclude: pattern_list(row.text(3)),
+        direction: row.text(4).unwrap_or_default(),
+        active: row.bool(5).unwrap_or_default(),
+        has_node: row.bool(6).unwrap_or_default(),
+    };
+    let args = [Arg::Uuid(*from.node_id.as_bytes()), Arg::Text(&from.name)];
+    let Some(peer) = query::first(View::Newest, sql, &args, read) else {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            format!("node \"{}\" ({}) is no peer of this database", from.name, from.node_id),
+        )
+        .hint(format!(
+            "Register it: select syncjournal.add_peer('{}', node_id => '{}').",
+            from.name, from.node_id
+        ))
+        .raise()
+    };
+    let state = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+    if !peer.active {
+        Failure::new(state, format!("peer \"{}\" is not active", from.name))
+            .hint("Activate it: select syncjournal.alter_peer(name, active => true).")
+            .raise();
+    }
+    if peer.direction == "send" {
+        let message =
+            format!("nothing is taken from peer \"{}\": its direction is \"send\"", from.name);
+        Failure::new(state, message)
+            .hint("Change it: select syncjournal.alter_peer(name, direction => 'both').")
+            .raise();
+    }
+    if !peer.has_node {
+        query::execute(
+            "update syncjournal.registered_peer set node_id = $2 where peer_id = $1",
+            &[Arg::Int2(peer.peer_id), Arg::Uuid(*from.node_id.as_bytes())],
+        );
+    }
+    Source { peer_id: peer.peer_id, accepts: selection(&peer.include, &peer.exclude) }
+}
+
+/// Notes the node that the source is.
+fn remember(from: &NodeInfo) {
+    let args =
+        [Arg::Uuid(*from.node_id.as_bytes()), Arg::Int4(from.tag as i32), Arg::Text(&from.name)];
+    let known = "select from syncjournal.known_node \
+        where node_id = $1 and node_tag = $2 and node_name = $3";
+    if query::run(View::Newest, known, &args, |_| ()) > 0 {
+        return;
+    }
+    let clash = "select node_name from syncjournal.known_node \
+        where node_tag = $2 and node_id <> $1 and $3 <> ''";
+    let other = query::first(View::Newest, clash, &args, |row| row.text(1).unwrap_or_default());
+    if let Some(other) = other {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("nodes \"{}\" and \"{other}\" write versions under the same tag", from.name),
+        )
+        .hint("Give one of the two a new identity by syncjournal.adopt_clone(name).")
+        .raise();
+    }
+    query::execute(
+        "insert into syncjournal.known_node (node_id, node_tag, node_name) values ($1, $2, $3) \
+        on conflict (node_id) do update \
+        set node_tag = excluded.node_tag, node_name = excluded.node_name",
+        &args,
+    );
+}

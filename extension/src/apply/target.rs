@@ -1,0 +1,370 @@
+//! A tracked table as the place where entries go: plain, or partitioned with its leaves.
+//!
+//! Values stay in wire form until they are written; columns are numbered as in the layout that the
+//! table has here. Whatever may run the users' code (input functions of their types, defaults,
+//! checks, triggers) runs with the rights of the table's owner and nothing more.
+
+use std::rc::Rc;
+
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::{Datum, Oid};
+use syncjournal_core::{RelationLayout, RowId, Version};
+
+use crate::error::{Failure, corrupted};
+use crate::layout::{self, StoredLayout, Tracked};
+use crate::pg::arena::Home;
+use crate::pg::defaults::Defaults;
+use crate::pg::open_table::OpenTable;
+use crate::pg::role::RunAs;
+use crate::pg::routing::{self, Router};
+use crate::pg::row_json::row_json;
+use crate::pg::row_writer::{RowWriter, Written};
+use crate::pg::{catalog, transaction, varlena};
+
+/// The travelling columns of a row, in wire form; `None` is NULL.
+pub type Image = Vec<Option<Vec<u8>>>;
+
+/// A new value of a column of the local layout.
+pub type Assignment<'a> = (usize, Option<&'a [u8]>);
+
+/// An open tracked table. `close` it; after an error Postgres cleans up.
+#[derive(Debug)]
+pub struct Target {
+    pub root: Oid,
+    pub relation_id: i32,
+    layout: Rc<StoredLayout>,
+    owner: Oid,
+    /// Where what is opened later belongs, too.
+    home: Home,
+    /// Of a partitioned table: the table itself, and its router.
+    partitioned: Option<(OpenTable, Router)>,
+    leaves: Vec<Leaf>,
+    /// The leaf that holds the row found last; looked into first the next time.
+    at: usize,
+}
+
+/// A plain table, or one partition.
+#[derive(Debug)]
+struct Leaf {
+    writer: RowWriter,
+    tracked: Rc<Tracked>,
+    defaults: Defaults,
+    /// For each column of the root (by number less one) the column here, none where dropped.
+    of_root: Vec<Option<usize>>,
+}
+
+impl Target {
+    /// Opens a tracked table for writing.
+    pub fn open(tracked: &Tracked) -> Self {
+        let root = OpenTable::for_writing(tracked.root);
+        let mut target = Self {
+            root: tracked.root,
+            relation_id: tracked.relation_id,
+            layout: layout::by_id(tracked.layout_id),
+            owner: root.owner(),
+            home: Home::here(),
+            partitioned: None,
+            leaves: Vec::new(),
+            at: 0,
+        };
+        if root.is_partitioned() {
+            let router = Router::open(&root);
+            for leaf in routing::leaves(&root) {
+                let leaf = target.open_leaf(OpenTable::for_writing(leaf), Some(&root));
+                target.leaves.push(leaf);
+            }
+            target.partitioned = Some((root, router));
+        } else {
+            let leaf = target.open_leaf(root, None);
+            target.leaves.push(leaf);
+        }
+        target
+    }
+
+    fn open_leaf(&self, table: OpenTable, root: Option<&OpenTable>) -> Leaf {
+        let tracked = layout::tracked(table.oid())
+            .unwrap_or_else(|| corrupted("a partition of a tracked table is not known").raise());
+        let identity = i16::try_from(tracked.identity).unwrap_or(i16::MAX);
+        let index = table.index_on(identity).unwrap_or_else(|| {
+            let name = catalog::qualified_name(table.oid());
+            Failure::new(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+                format!("table \"{name}\" has no index on its rows' identity"),
+            )
+            .hint("Create a unique index on the identity column: see view tracked_table.")
+            .raise()
+        });
+        let columns = table.columns();
+        let travels = |number: usize| {
+            number == tracked.identity
+                || number == tracked.version
+                || tracked.columns.iter().any(|column| column.number == number)
+        };
+        let rest = columns.iter().filter(|column| {
+            !column.is_generated && !travels(usize::try_from(column.number).unwrap_or(0))
+        });
+        let defaults = Defaults::of(&table, rest.map(|column| column.number));
+        let of_root = root.map_or_else(Vec::new, |root| {
+            let mut places = Vec::new();
+            for column in root.columns() {
+                let here = columns.iter().find(|here| here.name == column.name);
+                let number = usize::try_from(column.number).unwrap_or(0);
+                places.resize(number, None);
+                places[number - 1] = here.map(|here| usize::try_from(here.number).unwrap_or(1) - 1);
+            }
+            places
+        });
+        Leaf { writer: RowWriter::open(table, index), tracked, defaults, of_root }
+    }
+
+    pub fn close(self) {
+        for leaf in self.leaves {
+            leaf.defaults.close();
+            leaf.writer.close();
+        }
+        if let Some((root, router)) = self.partitioned {
+            router.close();
+            root.close();
+        }
+    }
+
+    /// The layout that the table has here.
+    pub fn layout(&self) -> &RelationLayout {
+        &self.layout.definition
+    }
+
+    /// The leaf tables, each with the numbers of its identity and version columns.
+    pub fn tables(&self) -> Vec<(Oid, usize, usize)> {
+        let describe =
+            |leaf: &Leaf| (leaf.writer.table().oid(), leaf.tracked.identity, leaf.tracked.version);
+        self.leaves.iter().map(describe).collect()
+    }
+
+    /// Looks the row up; afterwards it is the current one. Gives its version.
+    pub fn find(&mut self, row: RowId) -> Option<Version> {
+        let (count, first) = (self.leaves.len(), self.at);
+        for place in (0..count).map(|step| (first + step) % count) {
+            let leaf = &mut self.leaves[place];
+            if leaf.writer.find(row.0) {
+                self.at = place;
+                let version = leaf.writer.current().uuid(leaf.tracked.version);
+                return Some(version.map_or(Version::NIL, Version::from_bytes));
+            }
+        }
+        None
+    }
+
+    /// The current row in wire form.
+    pub fn image(&self) -> Image {
+        let leaf = &self.leaves[self.at];
+        let row = leaf.writer.current();
+        let value = |column| {
+            let mut payload = Vec::new();
+            row.encode(column, &mut payload).then_some(payload)
+        };
+        leaf.tracked.columns.iter().map(value).collect()
+    }
+
+    /// Inserts a row whose travelling columns are given; others get their defaults.
+    pub fn insert<'a>(
+        &mut self,
+        row: RowId,
+        version: Version,
+        values: impl Iterator<Item = Assignment<'a>> + Clone,
+    ) -> Written {
+        let _owner = RunAs::restricted(self.owner);
+        let place = self.leaf_for_insert(row, version, values.clone());
+        let leaf = &mut self.leaves[place];
+        let Leaf { writer, tracked, defaults, .. } = leaf;
+        let (datums, nulls) = writer.fresh();
+        nulls.fill(true);
+        defaults.fill(datums, nulls);
+        assign(tracked, datums, nulls, values);
+        identify(tracked, datums, nulls, row, version);
+        writer.insert()
+    }
+
+    /// Changes columns of the current row, and its version.
+    pub fn update<'a>(
+        &mut self,
+        row: RowId,
+        version: Version,
+        changes: impl Iterator<Item = Assignment<'a>> + Clone,
+    ) -> Written {
+        let _owner = RunAs::restricted(self.owner);
+        let place = self.leaf_for_update(row, version, changes.clone());
+        if place != self.at {
+            return self.move_to(place, row, version, changes);
+        }
+        let Leaf { writer, tracked, .. } = &mut self.leaves[place];
+        let (datums, nulls) = writer.copy_current();
+        assign(tracked, datums, nulls, changes);
+        identify(tracked, datums, nulls, row, version);
+        writer.update()
+    }
+
+    /// Deletes the current row.
+    pub fn delete(&mut self) -> Written {
+        let _owner = RunAs::restricted(self.owner);
+        self.leaves[self.at].writer.delete()
+    }
+
+    /// The row's partition key has changed: it leaves one partition and enters another.
+    fn move_to<'a>(
+        &mut self,
+        place: usize,
+        row: RowId,
+        version: Version,
+        changes: impl Iterator<Item = Assignment<'a>>,
+    ) -> Written {
+        self.fill_from_current(place, row, version, changes);
+        let deleted = self.leaves[self.at].writer.delete();
+        if deleted != Written::Done {
+            return deleted;
+        }
+        self.at = place;
+        self.leaves[place].writer.insert()
+    }
+
+    /// Makes the fresh row of another leaf from the current one and the changes.
+    fn fill_from_current<'a>(
+        &mut self,
+        place: usize,
+        row: RowId,
+        version: Version,
+        changes: impl Iterator<Item = Assignment<'a>>,
+    ) {
+        let (from, to) = two(&mut self.leaves, self.at, place);
+        let (from_values, from_nulls) = from.writer.current().columns();
+        let (datums, nulls) = to.writer.fresh();
+        nulls.fill(true);
+        for (here, there) in to.of_root.iter().zip(&from.of_root) {
+            if let (Some(here), Some(there)) = (*here, *there) {
+                (datums[here], nulls[here]) = (from_values[there], from_nulls[there]);
+            }
+        }
+        assign(&to.tracked, datums, nulls, changes);
+        identify(&to.tracked, datums, nulls, row, version);
+    }
+
+    /// An image as JSON, for the record of a conflict.
+    pub fn json(&mut self, row: RowId, version: Version, image: &Image) -> String {
+        let _owner = RunAs::restricted(self.owner);
+        let Leaf { writer, tracked, .. } = &mut self.leaves[self.at];
+        let mut datums = vec![Datum::from(0); tracked.natts];
+        let mut nulls = vec![true; tracked.natts];
+        let values = image.iter().enumerate().map(|(place, value)| (place, value.as_deref()));
+        assign(tracked, &mut datums, &mut nulls, values);
+        identify(tracked, &mut datums, &mut nulls, row, version);
+        row_json(writer.table(), &mut datums, &mut nulls)
+    }
+
+    fn leaf_for_insert<'a>(
+        &mut self,
+        row: RowId,
+        version: Version,
+        values: impl Iterator<Item = Assignment<'a>>,
+    ) -> usize {
+        let Some((root, router)) = &mut self.partitioned else { return 0 };
+        let tracked = tracked_root(root.oid());
+        let (datums, nulls) = router.row();
+        nulls.fill(true);
+        assign(&tracked, datums, nulls, values);
+        identify(&tracked, datums, nulls, row, version);
+        let leaf = router.leaf();
+        self.place_of(leaf)
+    }
+
+    fn leaf_for_update<'a>(
+        &mut self,
+        row: RowId,
+        version: Version,
+        changes: impl Iterator<Item = Assignment<'a>>,
+    ) -> usize {
+        let Some((root, router)) = &mut self.partitioned else { return 0 };
+        let tracked = tracked_root(root.oid());
+        let leaf = &self.leaves[self.at];
+        let (from_values, from_nulls) = leaf.writer.current().columns();
+        let (datums, nulls) = router.row();
+        nulls.fill(true);
+        for (place, here) in leaf.of_root.iter().enumerate() {
+            if let Some(here) = *here {
+                (datums[place], nulls[place]) = (from_values[here], from_nulls[here]);
+            }
+        }
+        assign(&tracked, datums, nulls, changes);
+        identify(&tracked, datums, nulls, row, version);
+        let leaf = router.leaf();
+        self.place_of(leaf)
+    }
+
+    /// Place of a leaf; one that was attached meanwhile is opened now.
+    fn place_of(&mut self, leaf: Oid) -> usize {
+        let known = self.leaves.iter().position(|known| known.writer.table().oid() == leaf);
+        known.unwrap_or_else(|| {
+            let root = self.partitioned.as_ref().map(|(root, _)| root);
+            let opened = self.home.run(|| self.open_leaf(OpenTable::for_writing(leaf), root));
+            self.leaves.push(opened);
+            self.leaves.len() - 1
+        })
+    }
+}
+
+fn tracked_root(root: Oid) -> Rc<Tracked> {
+    layout::tracked(root).unwrap_or_else(|| corrupted("a table is tracked no longer").raise())
+}
+
+/// Decodes values into a row.
+fn assign<'a>(
+    tracked: &Tracked,
+    datums: &mut [Datum],
+    nulls: &mut [bool],
+    values: impl Iterator<Item = Assignment<'a>>,
+) {
+    for (column, value) in values {
+        let access = &tracked.columns[column];
+        let place = access.number - 1;
+        nulls[place] = value.is_none();
+        if let Some(bytes) = value {
+            datums[place] = access.codec.decode(bytes);
+        }
+    }
+}
+
+/// Sets the row's identity and version.
+fn identify(
+    tracked: &Tracked,
+    datums: &mut [Datum],
+    nulls: &mut [bool],
+    row: RowId,
+    version: Version,
+) {
+    (datums[tracked.identity - 1], nulls[tracked.identity - 1]) =
+        (varlena::make_fixed(&row.0), false);
+    nulls[tracked.version - 1] = version.is_nil();
+    if !version.is_nil() {
+        datums[tracked.version - 1] = varlena::make_fixed(&version.to_bytes());
+    }
+}
+
+/// Two different elements of a slice.
+fn two<T>(all: &mut [T], first: usize, second: usize) -> (&mut T, &mut T) {
+    if first < second {
+        let (head, tail) = all.split_at_mut(second);
+        (&mut head[first], &mut tail[0])
+    } else {
+        let (head, tail) = all.split_at_mut(first);
+        (&mut tail[0], &mut head[second])
+    }
+}
+
+/// Does `attempt` until no other transaction's change of the row comes between look-up and write.
+pub fn until_settled<R>(mut attempt: impl FnMut() -> Option<R>) -> R {
+    loop {
+        if let Some(settled) = attempt() {
+            return settled;
+        }
+        pgrx::check_for_interrupts!();
+        transaction::next_command();
+    }
+}

@@ -1,0 +1,79 @@
+//! Which rows of a table were deleted here, and when.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use syncjournal_core::{RowId, Version};
+
+use crate::error::not_installed;
+use crate::pg::catalog;
+use crate::pg::query::{self, Arg};
+use crate::pg::table::{Key, Table};
+
+/// The tombstones of one table; new ones are written in batches. The nil row's stands for a
+/// truncation.
+#[derive(Debug)]
+pub struct Tombstones {
+    relation_id: i32,
+    table: Table,
+    /// Whether the table has any: most have none, and then no row needs to be looked up.
+    any: bool,
+    fresh: HashMap<RowId, Version>,
+}
+
+impl Tombstones {
+    pub fn of(relation_id: i32) -> Self {
+        let relid = catalog::own_relation(c"tombstone");
+        let table = Table::read(relid.unwrap_or_else(|| not_installed().raise()));
+        let key = [(1, Key::Int4(relation_id))];
+        let any = table.equal(table.primary_key(), &key, |_| ControlFlow::Break(())).is_some();
+        Self { relation_id, table, any, fresh: HashMap::new() }
+    }
+
+    /// The version that deleted the row, if one did.
+    pub fn find(&self, row: RowId) -> Option<Version> {
+        if let Some(version) = self.fresh.get(&row) {
+            return Some(*version);
+        }
+        if !self.any {
+            return None;
+        }
+        let key = [(1, Key::Int4(self.relation_id)), (2, Key::Uuid(&row.0))];
+        let found = self.table.equal(self.table.primary_key(), &key, |stone| {
+            stone.uuid(3).map_or(ControlFlow::Continue(()), ControlFlow::Break)
+        });
+        found.map(Version::from_bytes)
+    }
+
+    /// The version that truncated the table last.
+    pub fn truncated(&self) -> Option<Version> {
+        self.find(RowId::NIL)
+    }
+
+    /// The row was deleted by this version.
+    pub fn set(&mut self, row: RowId, version: Version) {
+        self.fresh.insert(row, version);
+    }
+
+    /// Writes what is new.
+    pub fn flush(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let (mut rows, mut versions) = (Vec::new(), Vec::new());
+        for (row, version) in self.fresh.drain() {
+            rows.push(row.to_string());
+            versions.push(version.to_string());
+        }
+        self.any = true;
+        let list = |items: &[String]| format!("{{{}}}", items.join(","));
+        query::execute(
+            "insert into syncjournal.tombstone as t (relation_id, row_id, version) \
+            select $1, r, v from rows from (pg_catalog.unnest($2::uuid[]), \
+                pg_catalog.unnest($3::uuid[])) as d (r, v) \
+            on conflict (relation_id, row_id) do update set version = excluded.version \
+            where excluded.version > t.version",
+            &[Arg::Int4(self.relation_id), Arg::Text(&list(&rows)), Arg::Text(&list(&versions))],
+        );
+    }
+}

@@ -1,0 +1,196 @@
+//! Parts of bounded size, one after another.
+
+use syncjournal_core::limits::PART_TARGET_BYTES;
+use syncjournal_core::wire::{Header, Mode, PartWriter};
+use uuid::Uuid;
+
+use super::request::Request;
+use super::sent::{self, Totals};
+use super::source::{FrameSource, SourceFrame};
+use super::tables::TableSource;
+use super::window::WindowSource;
+
+/// Fast, and halves a journal's bytes; a higher level costs more time than it saves on a stick.
+const COMPRESSION_LEVEL: i32 = 1;
+
+/// What a frame adds to a part besides its bytes, roughly: head, and begin and end around it.
+const FRAME_OVERHEAD: usize = 64;
+
+/// A finished part.
+#[derive(Debug)]
+pub struct Part {
+    pub set_id: Uuid,
+    pub number: i32,
+    pub parts: i32,
+    pub data: Vec<u8>,
+}
+
+/// Makes the parts as they are asked for.
+pub struct PartIterator {
+    request: Request,
+    set_id: Uuid,
+    created_at: u64,
+    parts: u32,
+    made: u32,
+    batches: Option<Batches>,
+    writer: PartWriter,
+    totals: Totals,
+}
+
+impl PartIterator {
+    pub fn new(request: Request) -> Self {
+        let mut counting = Batches::new(open(&request));
+        let mut parts = 0;
+        while counting.next_batch().is_some() {
+            parts += 1;
+        }
+        counting.close();
+        let batches = Some(Batches::new(open(&request)));
+        Self {
+            set_id: Uuid::new_v4(),
+            created_at: now_micros(),
+            // A set without entries is one part all the same: it carries the position.
+            parts: parts.max(1),
+            made: 0,
+            batches,
+            writer: PartWriter::default(),
+            totals: Totals::default(),
+            request,
+        }
+    }
+
+    fn write(&mut self, batch: Batch) -> Vec<u8> {
+        let Batch { mut frames, resumes, continues } = batch;
+        let mut open_xid = None;
+        if let Some(batches) = &mut self.batches {
+            batches.source.load(&mut frames);
+            for frame in &frames {
+                let key = i64::from(frame.layout_id);
+                if !self.writer.has_layout(key) {
+                    self.writer.add_layout(key, batches.source.layout(frame.layout_id));
+                }
+                if open_xid != Some(frame.xid) {
+                    if open_xid.is_some() {
+                        self.writer.end();
+                    }
+                    self.writer.begin(frame.xid, frame.lsn);
+                    open_xid = Some(frame.xid);
+                }
+                self.writer.frame(key, frame.id, frame.entries, &frame.bytes);
+            }
+        }
+        if open_xid.is_some() {
+            self.writer.end();
+        }
+        self.totals.entries += self.writer.entries();
+        let header = self.header(resumes, continues);
+        let data = self.writer.finish(header, Some(COMPRESSION_LEVEL));
+        self.totals.bytes += data.len() as u64;
+        data
+    }
+
+    fn header(&self, resumes: bool, continues: bool) -> Header {
+        let request = &self.request;
+        Header {
+            set_id: self.set_id,
+            part: self.made,
+            parts: self.parts,
+            mode: request.mode,
+            source: request.source.clone(),
+            destination: request.peer.name.clone(),
+            destination_id: request.peer.node_id,
+            from: request.from.clone(),
+            to: request.to.clone(),
+            include: request.include.clone(),
+            exclude: request.exclude.clone(),
+            created_at: self.created_at,
+            resumes,
+            continues,
+            layouts: Vec::new(),
+            transactions: 0,
+            frames: 0,
+            entries: 0,
+        }
+    }
+}
+
+impl Iterator for PartIterator {
+    type Item = Part;
+
+    fn next(&mut self) -> Option<Part> {
+        let batch = self.batches.as_mut()?.next_batch();
+        if batch.is_none() && self.made > 0 {
+            self.batches.take()?.close();
+            return None;
+        }
+        self.made += 1;
+        let data = self.write(batch.unwrap_or_default());
+        if self.made == self.parts {
+            sent::record(&self.request, self.set_id, self.parts, self.totals);
+        }
+        let number = i32::try_from(self.made).unwrap_or(i32::MAX);
+        let parts = i32::try_from(self.parts).unwrap_or(i32::MAX);
+        Some(Part { set_id: self.set_id, number, parts, data })
+    }
+}
+
+fn open(request: &Request) -> Box<dyn FrameSource> {
+    match request.mode {
+        Mode::Full => Box::new(TableSource::open(request)),
+        Mode::Changes | Mode::Stream => Box::new(WindowSource::open(request)),
+    }
+}
+
+/// The frames of one part.
+#[derive(Debug, Default)]
+struct Batch {
+    frames: Vec<SourceFrame>,
+    resumes: bool,
+    continues: bool,
+}
+
+/// Cuts the frames of a source into batches, between frames and, if a transaction is large, in the
+/// midst of it. Both readings of a set cut alike.
+struct Batches {
+    source: Box<dyn FrameSource>,
+    pending: Option<SourceFrame>,
+    last_xid: u64,
+}
+
+impl Batches {
+    fn new(mut source: Box<dyn FrameSource>) -> Self {
+        let pending = source.next_frame();
+        Self { source, pending, last_xid: 0 }
+    }
+
+    fn next_batch(&mut self) -> Option<Batch> {
+        let first = self.pending.take()?;
+        // Rows read as they are now belong to no transaction (number 0).
+        let resumes = first.xid != 0 && first.xid == self.last_xid;
+        let mut bytes = first.len + FRAME_OVERHEAD;
+        let mut frames = vec![first];
+        while let Some(frame) = self.source.next_frame() {
+            bytes += frame.len + FRAME_OVERHEAD;
+            if bytes > PART_TARGET_BYTES {
+                self.pending = Some(frame);
+                break;
+            }
+            frames.push(frame);
+        }
+        self.source.pause();
+        self.last_xid = frames.last().map_or(0, |frame| frame.xid);
+        let goes_on = |next: &SourceFrame| next.xid != 0 && next.xid == self.last_xid;
+        let continues = self.pending.as_ref().is_some_and(goes_on);
+        Some(Batch { frames, resumes, continues })
+    }
+
+    fn close(self) {
+        self.source.close();
+    }
+}
+
+/// Microseconds since 1970.
+pub fn now_micros() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}

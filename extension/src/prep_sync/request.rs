@@ -1,0 +1,236 @@
+//! What is asked for, checked: the peer, the mode, and what may travel.
+
+use std::str::FromStr;
+
+use pgrx::PgSqlErrorCode;
+use syncjournal_core::Snapshot;
+use syncjournal_core::pattern::Selection;
+use syncjournal_core::wire::{Mode, NodeInfo};
+use uuid::Uuid;
+
+use crate::error::Failure;
+use crate::pg::query::{self, Arg, Row, View};
+
+/// Separates the patterns of a list on the way out of SQL; no name holds it.
+const SEPARATOR: char = '\u{1}';
+
+/// A checked request.
+#[derive(Debug)]
+pub struct Request {
+    pub peer: Peer,
+    pub mode: Mode,
+    pub source: NodeInfo,
+    /// What the caller's lists add to the peer's.
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+    pub from: Snapshot,
+    pub to: Snapshot,
+    selections: Vec<Selection>,
+}
+
+/// The peer that the set is for.
+#[derive(Debug)]
+pub struct Peer {
+    pub peer_id: i16,
+    pub name: String,
+    pub node_id: Option<Uuid>,
+    include: Vec<String>,
+    exclude: Vec<String>,
+    direction: String,
+    active: bool,
+    confirmed: Option<Snapshot>,
+}
+
+impl Request {
+    /// Checks the arguments of `prep_sync`.
+    pub fn check(
+        peer: Option<&str>,
+        mode: Option<&str>,
+        include: Option<Vec<Option<String>>>,
+        exclude: Option<Vec<Option<String>>>,
+    ) -> Self {
+        let mode = check_mode(mode.unwrap_or("changes"));
+        let source = local_node();
+        let peer = sendable_peer(peer.unwrap_or_default());
+        let (include, exclude) = (plain(include), plain(exclude));
+        let mut selections = vec![selection(&peer.include, &peer.exclude)];
+        if include.is_some() || exclude.is_some() {
+            let everything = vec!["*.*".to_owned()];
+            let given = include.as_ref().unwrap_or(&everything);
+            check_matches(given);
+            selections.push(selection(given, exclude.as_deref().unwrap_or_default()));
+        }
+        let to = statement_snapshot();
+        let from = match mode {
+            Mode::Full => Snapshot::empty(),
+            Mode::Changes | Mode::Stream => position(&peer),
+        };
+        let include = include.unwrap_or_else(|| peer.include.clone());
+        let exclude = [peer.exclude.clone(), exclude.unwrap_or_default()].concat();
+        Self { peer, mode, source, include, exclude, from, to, selections }
+    }
+
+    /// Whether a table may travel: the peer's lists and the given ones all have to agree.
+    pub fn selects(&self, schema: &str, table: &str) -> bool {
+        self.selections.iter().all(|selection| selection.selects(schema, table))
+    }
+}
+
+fn check_mode(mode: &str) -> Mode {
+    match mode {
+        "changes" => Mode::Changes,
+        "full" => Mode::Full,
+        _ => Failure::new(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("unknown mode \"{mode}\""),
+        )
+        .hint("Use mode => 'changes' or mode => 'full'.")
+        .raise(),
+    }
+}
+
+/// This database as a node.
+pub fn local_node() -> NodeInfo {
+    let sql = "select k.node_id, k.node_name, k.node_tag, c.system_identifier \
+        from syncjournal.local_node l join syncjournal.known_node k using (node_id), \
+        pg_catalog.pg_control_system() c";
+    let read = |row: &Row| NodeInfo {
+        node_id: Uuid::from_bytes(row.uuid(1).unwrap_or_default()),
+        name: row.text(2).unwrap_or_default(),
+        tag: row.int4(3).unwrap_or_default() as u32,
+        system_identifier: row.int8(4).unwrap_or_default() as u64,
+    };
+    query::first(View::Statement, sql, &[], read).unwrap_or_else(|| {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "this database has no name among the nodes yet",
+        )
+        .hint("Name it first: select syncjournal.create_node('name').")
+        .raise()
+    })
+}
+
+fn sendable_peer(name: &str) -> Peer {
+    let sql = "select peer_id, node_id, pg_catalog.array_to_string(include, E'\\x01'), \
+        pg_catalog.array_to_string(exclude, E'\\x01'), direction, active, confirmed::text \
+        from syncjournal.registered_peer where peer_name = $1";
+    let read = |row: &Row| Peer {
+        peer_id: row.int2(1).unwrap_or_default(),
+        name: name.to_owned(),
+        node_id: row.uuid(2).map(Uuid::from_bytes),
+        include: pattern_list(row.text(3)),
+        exclude: pattern_list(row.text(4)),
+        direction: row.text(5).unwrap_or_default(),
+        active: row.bool(6).unwrap_or_default(),
+        confirmed: row.text(7).and_then(|text| Snapshot::from_str(&text).ok()),
+    };
+    let peer = query::first(View::Statement, sql, &[Arg::Text(name)], read).unwrap_or_else(|| {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            format!("there is no peer \"{name}\""),
+        )
+        .hint("See view syncjournal.peer, or register it: select syncjournal.add_peer('name').")
+        .raise()
+    });
+    let state = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+    if !peer.active {
+        Failure::new(state, format!("peer \"{name}\" is not active"))
+            .hint("Activate it: select syncjournal.alter_peer('name', active => true).")
+            .raise();
+    }
+    if peer.direction == "receive" {
+        Failure::new(
+            state,
+            format!("nothing is sent to peer \"{name}\": its direction is \"receive\""),
+        )
+        .hint("Change it: select syncjournal.alter_peer('name', direction => 'both').")
+        .raise();
+    }
+    peer
+}
+
+/// Where the peer stands. A peer without a position gets the journal from its beginning, as far as
+/// that is still there.
+fn position(peer: &Peer) -> Snapshot {
+    let from = peer.confirmed.clone().unwrap_or_else(Snapshot::empty);
+    let sql = "select snapshot::text from syncjournal.pruned";
+    let pruned = query::first(View::Statement, sql, &[], |row| row.text(1)).flatten();
+    let pruned = pruned.and_then(|text| Snapshot::from_str(&text).ok());
+    if let Some(pruned) = pruned.filter(|pruned| !from.covers(pruned)) {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("the journal no longer holds what peer \"{}\" lacks", peer.name),
+        )
+        .detail(format!("The peer stands at snapshot {from}, the journal was pruned to {pruned}."))
+        .hint("Bring the peer up to date with a full set: mode => 'full'.")
+        .raise();
+    }
+    from
+}
+
+/// The calling statement's snapshot. What its own transaction writes is not seen in it, though
+/// Postgres leaves the own number out of the list of those in progress.
+fn statement_snapshot() -> Snapshot {
+    let sql = "select pg_catalog.pg_current_snapshot()::text, \
+        pg_catalog.pg_current_xact_id_if_assigned()::text";
+    let (text, own) = query::first(View::Statement, sql, &[], |row| (row.text(1), row.text(2)))
+        .unwrap_or_default();
+    let text = text.unwrap_or_default();
+    let own = own.and_then(|own| own.parse::<u64>().ok());
+    with_running(&text, own)
+        .unwrap_or_else(|| panic!("pg_current_snapshot() gave \"{text}\", which is no snapshot"))
+}
+
+fn with_running(text: &str, own: Option<u64>) -> Option<Snapshot> {
+    let snapshot = Snapshot::from_str(text).ok()?;
+    let Some(own) = own.filter(|&own| snapshot.is_visible(own)) else { return Some(snapshot) };
+    let list = text.rsplit(':').next()?;
+    let mut running: Vec<u64> =
+        list.split(',').filter_map(|xid| xid.parse().ok()).chain([own]).collect();
+    running.sort_unstable();
+    let running: Vec<String> = running.iter().map(u64::to_string).collect();
+    let xmin = snapshot.xmin().min(own);
+    format!("{xmin}:{}:{}", snapshot.xmax(), running.join(",")).parse().ok()
+}
+
+fn plain(list: Option<Vec<Option<String>>>) -> Option<Vec<String>> {
+    Some(list?.into_iter().flatten().collect())
+}
+
+/// The patterns of a list that SQL has joined by character 1.
+pub fn pattern_list(joined: Option<String>) -> Vec<String> {
+    let joined = joined.unwrap_or_default();
+    joined.split(SEPARATOR).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// The lists as a rule; what is no pattern is an error.
+pub fn selection(include: &[String], exclude: &[String]) -> Selection {
+    Selection::parse(include, exclude).unwrap_or_else(|error| {
+        Failure::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, error.to_string())
+            .hint("Patterns are schema.table with * and ?, as in psql.")
+            .raise()
+    })
+}
+
+/// A given pattern that includes nothing is nearly always a misspelling.
+fn check_matches(include: &[String]) {
+    let sql = "select distinct schema_name, table_name from syncjournal.relation_layout";
+    let mut tables = Vec::new();
+    query::run(View::Statement, sql, &[], |row| {
+        tables.push((row.text(1).unwrap_or_default(), row.text(2).unwrap_or_default()));
+    });
+    for pattern in include {
+        let one = selection(std::slice::from_ref(pattern), &[]);
+        if !tables.iter().any(|(schema, table)| one.selects(schema, table)) {
+            Failure::new(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+                format!("pattern \"{pattern}\" matches no tracked table"),
+            )
+            .hint(
+                "Patterns are schema.table with * and ?, as in psql; see view \
+                    syncjournal.tracked_table.",
+            )
+            .raise();
+        }
+    }
+}

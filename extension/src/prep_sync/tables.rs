@@ -1,0 +1,196 @@
+//! The present rows of the selected tables, as frames of `State` entries.
+//!
+//! Tables are read beneath SQL under the calling statement's snapshot, so that all of them are
+//! seen at one moment, which is the position that the set leads to. Rows are read in strides of a
+//! part: nothing is open between two parts.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+use syncjournal_core::frame::{FrameWriter, Head};
+use syncjournal_core::limits::{FRAME_MAX_ENTRIES, FRAME_TARGET_BYTES};
+use syncjournal_core::{Clock, HybridTime, Operation, RelationLayout, RowId, Version};
+
+use super::parts::now_micros;
+use super::request::Request;
+use super::source::{FrameSource, SourceFrame};
+use crate::error::{Failure, corrupted};
+use crate::layout::{self, Tracked};
+use crate::pg::open_table::OpenTable;
+use crate::pg::query::{self, View};
+use crate::pg::row_view::RowView;
+use crate::pg::table_scan::{RowAddress, TableScan};
+use crate::pg::{catalog, memory, routing, transaction};
+use crate::value::PortableSettings;
+
+/// Marks the backend part of these frames' ids: no capture gives out the same.
+const FULL_SET_BACKEND: u16 = 0x8000;
+
+thread_local! {
+    static CLOCK: RefCell<Clock> = RefCell::new(Clock::default());
+}
+
+/// Reads tables one after another.
+#[derive(Debug)]
+pub struct TableSource {
+    tag: u32,
+    lsn: u64,
+    /// Plain tables and leaf partitions still to be read, the present one last.
+    tables: Vec<Oid>,
+    next_row: RowAddress,
+    open: Option<Stride>,
+}
+
+/// An open stride of the table at hand.
+#[derive(Debug)]
+struct Stride {
+    scan: TableScan,
+    /// Where the next stride begins.
+    next_row: RowAddress,
+    tracked: Rc<Tracked>,
+    _settings: PortableSettings,
+}
+
+impl TableSource {
+    pub fn open(request: &Request) -> Self {
+        let mut roots = Vec::new();
+        let sql = "select t.relid::oid::int8, n.nspname::text, c.relname::text \
+            from syncjournal.tracked_relation t \
+                join pg_catalog.pg_class c on c.oid = t.relid \
+                join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+            order by t.relation_id desc";
+        query::run(View::Statement, sql, &[], |row| {
+            let name = |column| row.text(column).unwrap_or_default();
+            if request.selects(&name(2), &name(3)) {
+                roots.extend(row.int8(1).and_then(|oid| u32::try_from(oid).ok()).map(Oid::from));
+            }
+        });
+        let mut tables = Vec::new();
+        for root in roots {
+            let root = OpenTable::for_reading(root);
+            match root.is_partitioned() {
+                true => tables.extend(routing::leaves(&root)),
+                false => tables.push(root.oid()),
+            }
+            root.close();
+        }
+        Self {
+            tag: request.source.tag,
+            lsn: transaction::wal_insert_position(),
+            tables,
+            next_row: RowAddress::first(),
+            open: None,
+        }
+    }
+
+    /// The table at hand, open; `None` behind the last one.
+    fn stride(&mut self) -> Option<&mut Stride> {
+        if self.open.is_none() {
+            let table = *self.tables.last()?;
+            let tracked = layout::tracked(table).unwrap_or_else(|| {
+                corrupted(format_args!("table {table} is tracked no longer")).raise()
+            });
+            let scan = TableScan::open(OpenTable::for_reading(table), self.next_row);
+            let settings = PortableSettings::enter();
+            self.open =
+                Some(Stride { scan, next_row: self.next_row, tracked, _settings: settings });
+        }
+        self.open.as_mut()
+    }
+
+    fn next_table(&mut self) {
+        if let Some(stride) = self.open.take() {
+            stride.scan.close();
+        }
+        self.tables.pop();
+        self.next_row = RowAddress::first();
+    }
+
+    fn frame(&self, layout_id: i32, writer: &mut FrameWriter) -> SourceFrame {
+        let entries = u64::from(writer.entries());
+        let (id, bytes) = writer.finish(fresh_prefix(self.tag));
+        SourceFrame { id, xid: 0, lsn: self.lsn, layout_id, entries, len: bytes.len(), bytes }
+    }
+}
+
+impl FrameSource for TableSource {
+    fn next_frame(&mut self) -> Option<SourceFrame> {
+        loop {
+            pgrx::check_for_interrupts!();
+            let mut writer = FrameWriter::default();
+            let stride = self.stride()?;
+            let layout_id = stride.tracked.layout_id;
+            let filled = memory::scratch(|| fill(stride, &mut writer));
+            if !filled {
+                self.next_table();
+            }
+            if !writer.is_empty() {
+                return Some(self.frame(layout_id, &mut writer));
+            }
+        }
+    }
+
+    fn load(&mut self, _frames: &mut [SourceFrame]) {}
+
+    fn layout(&mut self, layout_id: i32) -> RelationLayout {
+        layout::by_id(layout_id).definition.clone()
+    }
+
+    fn pause(&mut self) {
+        if let Some(stride) = self.open.take() {
+            self.next_row = stride.next_row;
+            stride.scan.close();
+        }
+    }
+
+    fn close(mut self: Box<Self>) {
+        self.pause();
+    }
+}
+
+/// Fills one frame; says whether the table may hold more rows.
+fn fill(stride: &mut Stride, writer: &mut FrameWriter) -> bool {
+    let Stride { scan, next_row, tracked, .. } = stride;
+    while writer.len() < FRAME_TARGET_BYTES && (writer.entries() as usize) < FRAME_MAX_ENTRIES {
+        let Some(row) = scan.next_row() else { return false };
+        write_row(tracked, row, writer);
+        *next_row = scan.behind();
+    }
+    true
+}
+
+fn write_row(tracked: &Tracked, row: RowView<'_>, writer: &mut FrameWriter) {
+    let identity = row.uuid(tracked.identity).unwrap_or_else(|| missing_identity(tracked));
+    let version = row.uuid(tracked.version).map_or(Version::NIL, Version::from_bytes);
+    let index = u16::try_from(writer.entries()).unwrap_or(u16::MAX);
+    let head = Head {
+        state: Some(version),
+        ..Head::new(index, Operation::State, RowId(identity), Version::NIL)
+    };
+    let mut out = writer.row(&head, tracked.columns.len());
+    let mut payload = Vec::new();
+    for column in &tracked.columns {
+        payload.clear();
+        let written = row.encode(column, &mut payload);
+        out.value(written.then_some(&payload));
+    }
+}
+
+fn missing_identity(tracked: &Tracked) -> ! {
+    let table = catalog::qualified_name(tracked.root);
+    Failure::new(
+        PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+        format!("a row of table \"{table}\" has no identity"),
+    )
+    .hint("It was written while capture was off: untrack the table and track it again.")
+    .raise()
+}
+
+fn fresh_prefix(tag: u32) -> Version {
+    let wall = HybridTime::from_unix_micros(now_micros());
+    let time = CLOCK.with(|clock| clock.borrow_mut().next(wall, HybridTime(0)));
+    let backend = transaction::backend_number() as u16 | FULL_SET_BACKEND;
+    Version::new(time, tag, backend.min(u16::MAX - 1), 0)
+}

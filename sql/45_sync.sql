@@ -1,0 +1,21 @@
+-- Sync sets: made, applied, described. Native code (extension/src/prep_sync, extension/src/apply),
+-- run with the owner's rights: the caller needs none on the tables. Rows are written with the rights
+-- of each table's own owner, whose functions may be called by it.
+
+create function syncjournal.prep_sync(
+    peer text, mode text default 'changes',
+    include text[] default null, exclude text[] default null)
+returns table (set_id uuid, part int4, parts int4, data bytea)
+volatile security definer set search_path = pg_catalog, pg_temp
+language c as 'MODULE_PATHNAME', 'prep_sync_wrapper';
+
+create function syncjournal.apply(data bytea, dry_run boolean default false)
+returns table (
+    set_id uuid, source text, entries int8, inserted int8, updated int8, deleted int8,
+    skipped int8, conflicts int8, quarantined int8)
+volatile strict security definer set search_path = pg_catalog, pg_temp
+language c as 'MODULE_PATHNAME', 'apply_wrapper';
+
+create function syncjournal.describe_set(data bytea) returns jsonb
+immutable strict parallel safe
+language c as 'MODULE_PATHNAME', 'describe_set_wrapper';
