@@ -6,7 +6,7 @@
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::{Datum, Oid};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 /// What a cached I/O function takes: bytes of the send form, or text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,11 +187,40 @@ pub fn schema_name(namespace: Oid) -> Option<String> {
     }
 }
 
+/// The type of this very name (no search path), `None` where there is none.
+pub fn type_by_name(schema: &str, name: &str) -> Option<Oid> {
+    let schema = utf8_to_server(schema.as_bytes(), |bytes| CString::new(bytes).ok())?;
+    let name = utf8_to_server(name.as_bytes(), |bytes| CString::new(bytes).ok())?;
+    // SAFETY: both are NUL-terminated and live through the calls.
+    unsafe {
+        let namespace = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        if namespace == Oid::INVALID {
+            return None;
+        }
+        let found = pg_sys::GetSysCacheOid(
+            pg_sys::SysCacheIdentifier::TYPENAMENSP as i32,
+            pg_sys::Anum_pg_type_oid as i16,
+            Datum::from(name.as_ptr()),
+            Datum::from(namespace),
+            Datum::from(0),
+            Datum::from(0),
+        );
+        (found != Oid::INVALID).then_some(found)
+    }
+}
+
 /// Element type of a true array type.
 pub fn element_type(type_oid: Oid) -> Option<Oid> {
     // SAFETY: a plain catalogue look-up.
     let element = unsafe { pg_sys::get_element_type(type_oid) };
     (element != Oid::INVALID).then_some(element)
+}
+
+/// Array type over an element type.
+pub fn array_type(element: Oid) -> Option<Oid> {
+    // SAFETY: a plain catalogue look-up.
+    let array = unsafe { pg_sys::get_array_type(element) };
+    (array != Oid::INVALID).then_some(array)
 }
 
 /// What a domain, range or multirange is made of.

@@ -70,3 +70,11 @@ pub fn type_identity(type_oid: Oid) -> Option<(String, String)> {
     let facts = type_io::type_facts(type_oid)?;
     Some((type_io::schema_name(facts.namespace)?, type_io::type_name(type_oid)?))
 }
+
+/// The type of that identity in this database.
+pub fn resolve_type(schema: &str, name: &str) -> Option<Oid> {
+    match name.strip_suffix("[]") {
+        Some(element) => type_io::array_type(type_io::type_by_name(schema, element)?),
+        None => type_io::type_by_name(schema, name),
+    }
+}

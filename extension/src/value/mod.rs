@@ -13,5 +13,5 @@ mod format;
 mod settings;
 
 pub use codec::ColumnCodec;
-pub use format::{format_for, type_identity};
+pub use format::{format_for, resolve_type, type_identity};
 pub use settings::PortableSettings;
