@@ -123,18 +123,23 @@ async fn identity(session: &Session) -> Result<NodeInfo> {
 
 /// Adds what helps against a missing prerequisite, where the server said nothing better.
 fn with_remedy(error: Error, dbname: &str, user: &str) -> Error {
-    if error.hint_text().is_some() {
-        return error;
-    }
+    let text = error.to_string();
     match error.code() {
-        Some("3F000" | "42P01" | "42883") => Error::new(
-            Kind::Prerequisite,
-            format!("extension \"syncjournal\" is missing or outdated in database \"{dbname}\""),
-        )
-        .hint("create extension syncjournal; -- or: alter extension syncjournal update;")
-        .sqlstate(error.code().unwrap_or_default().to_owned())
-        .caused_by(error),
-        Some("42501") => error.hint(format!("grant syncjournal_agent to \"{user}\";")),
+        // The server's own hint would be about type casts.
+        Some(code @ ("3F000" | "42P01" | "42883"))
+            if text.contains("syncjournal") && text.contains("does not exist") =>
+        {
+            let message = format!(
+                "extension \"syncjournal\" is missing or outdated in database \"{dbname}\""
+            );
+            Error::new(Kind::Prerequisite, message)
+                .hint("create extension syncjournal; -- or: alter extension syncjournal update;")
+                .sqlstate(code)
+                .caused_by(error)
+        }
+        Some("42501") if error.hint_text().is_none() => {
+            error.hint(format!("grant syncjournal_agent to \"{user}\";"))
+        }
         _ => error,
     }
 }

@@ -38,6 +38,11 @@ impl Session {
         Self { client }
     }
 
+    /// Connects if the server answers.
+    pub fn try_connect(dsn: &str) -> Option<Self> {
+        Some(Self { client: Client::connect(dsn, NoTls).ok()? })
+    }
+
     /// Runs one or more statements.
     #[track_caller]
     pub fn exec(&mut self, sql: &str) {

@@ -1,6 +1,7 @@
 //! Every test on real clusters, as one binary: they share the clusters of [`syncjournal_tests::shared`].
 //! One module for each topic.
 
+mod agent;
 mod bad_input;
 mod chinook;
 mod demo;

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 pub(crate) struct Cli {
     /// The configuration file
     #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
+    #[arg(overrides_with = "config")]
     config: PathBuf,
     /// Says more; twice: much more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]

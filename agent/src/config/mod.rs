@@ -64,7 +64,10 @@ impl Config {
             }
             let link = LinkConfig::from_table(table, &nodes)
                 .map_err(|error| error.at(format_args!("link \"{name}\"")))?;
-            links.push(Arc::new(link));
+            let link = Arc::new(link);
+            check_flows(&links, &link)
+                .map_err(|error| error.at(format_args!("link \"{name}\"")))?;
+            links.push(link);
         }
         if let Some(http) = file.http {
             tracing::warn!(listen = %http.listen, "[http] is not served by this version");
@@ -105,6 +108,27 @@ impl Config {
                 .hint(format!("Its links are: {}.", known.join(", ")))
         })
     }
+}
+
+/// A target keeps one position for a source: what one link left out, another could not bring.
+fn check_flows(links: &[Arc<LinkConfig>], link: &Arc<LinkConfig>) -> Result<()> {
+    let flows = link.flows();
+    for other in links.iter().filter(|other| other.active && link.active) {
+        let same = other.flows().into_iter().find(|theirs| {
+            flows.iter().any(|ours| {
+                ours.source.name == theirs.source.name && ours.target.name == theirs.target.name
+            })
+        });
+        if let Some(flow) = same {
+            let Flow { source, target, .. } = flow;
+            let message = format!(
+                "link \"{}\" brings the changes of \"{}\" to \"{}\" already",
+                other.name, source.name, target.name
+            );
+            return Err(Error::config(message).hint("Put what both select into one link."));
+        }
+    }
+    Ok(())
 }
 
 /// Names go into `application_name`, which Postgres cuts at 63 bytes and strips of all but ASCII.
@@ -164,6 +188,7 @@ mod tests {
             "[[link]]\nname = \"x\"\nsource = \"hq\"\ndestination = \"b\"",
             "[[link]]\nname = \"y\"\nsource = \"hq\"\ndestination = \"hq\"",
             "[[link]]\nname = \"y\"\nsource = \"hq\"\ndestination = \"nowhere\"",
+            "[[link]]\nname = \"y\"\nsource = \"b\"\ndestination = \"hq\"\ndirection = \"both\"",
             "[[link]]\nname = \"a b\"\nsource = \"hq\"\ndestination = \"b\"",
             "[node.c]\ndsn = \"host=a port=x\"",
         ] {

@@ -16,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 /// How old the written position may be while rows come.
 pub(super) const POSITION_EVERY: Duration = Duration::from_secs(1);
-/// The same while none come: the source may prune, and a restart begins with a short window.
-const IDLE_EVERY: Duration = Duration::from_secs(10);
+/// The same while none come: only transactions that were open when it was taken make it old.
+const IDLE_POSITION_EVERY: Duration = Duration::from_secs(60);
+/// How often it is seen whether both ends are still there and the source's offer still holds.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Feed<'a> {
     ends: &'a mut Ends,
@@ -31,6 +33,7 @@ pub(super) struct Feed<'a> {
     /// Rows came since the position was written.
     moved: bool,
     written_at: Instant,
+    looked_at: Instant,
 }
 
 /// Why the feed ended without an error.
@@ -54,6 +57,7 @@ impl<'a> Feed<'a> {
             pending: None,
             moved: false,
             written_at: Instant::now(),
+            looked_at: Instant::now(),
         }
     }
 
@@ -107,7 +111,7 @@ impl<'a> Feed<'a> {
         let due = self.pending.take_if(|pending| whole && pending.lsn <= self.batch.end());
         let rows = !self.batch.is_empty();
         self.moved |= rows;
-        let idle_due = self.written_at.elapsed() >= IDLE_EVERY;
+        let idle_due = self.written_at.elapsed() >= IDLE_POSITION_EVERY;
         let to = match due {
             Some(due) if self.moved || idle_due => due.snapshot,
             _ => self.position.clone(),
@@ -137,16 +141,17 @@ impl<'a> Feed<'a> {
 
     /// Once a second: asks for the next position, and now and then whether all is as it was.
     pub(super) async fn tick(&mut self) -> Result<Turn> {
-        let idle_due = self.written_at.elapsed() >= IDLE_EVERY;
+        let idle_due = self.written_at.elapsed() >= IDLE_POSITION_EVERY;
         if self.pending.is_none() && (self.moved || idle_due) {
             self.pending = Some(self.ends.source.stream_position().await?);
         }
         if !self.batch.is_open() {
             self.flush().await?;
         }
-        if !idle_due {
+        if self.looked_at.elapsed() < LOOK_EVERY {
             return Ok(Turn::GoOn);
         }
+        self.looked_at = Instant::now();
         let offer = self.ends.offer().await?;
         if !offer.active {
             return Ok(Turn::Deactivated);

@@ -130,7 +130,7 @@ impl<'a> Live<'a> {
                         "waiting for transactions to end; windows go on"
                     );
                 }
-                self.window(WindowMode::Changes).await
+                self.window_if_any().await
             }
             Ok(Some(ready)) => {
                 self.slot = None;
@@ -171,7 +171,16 @@ impl<'a> Live<'a> {
                 return Ok(Event::Deactivated);
             }
         }
-        self.window(WindowMode::Changes).await
+        self.window_if_any().await
+    }
+
+    /// A window where there is something to bring: each one leaves a line in the log of sets at
+    /// both ends.
+    async fn window_if_any(&mut self) -> Result<Event> {
+        if self.ends.source.is_ahead().await? {
+            return self.window(WindowMode::Changes).await;
+        }
+        Ok(Event::Window { bytes: 0, obstacle: None })
     }
 
     async fn stream(&mut self) -> Result<Event> {

@@ -160,6 +160,20 @@ impl Source {
         Ok(StreamPosition { snapshot: parse_snapshot(&text)?, lsn })
     }
 
+    /// Whether the journal holds anything that the peer has not confirmed.
+    pub(crate) async fn is_ahead(&self) -> Result<bool> {
+        let row = self
+            .database
+            .session
+            .query_one(
+                "select s.lag_entries > 0 from syncjournal.stat_peer s where s.name = $1",
+                &[&self.peer],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        row.try_get(0).map_err(|error| self.explain(error))
+    }
+
     /// What a slot's exported snapshot sees.
     pub(crate) async fn exported_snapshot(&self, name: &str) -> Result<Snapshot> {
         let session = &self.database.session;
