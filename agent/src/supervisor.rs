@@ -4,7 +4,7 @@
 
 use crate::config::{Config, Flow, Mode, Node};
 use crate::database::Database;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::link::{State, keep_running};
 use crate::net::SessionName;
 use crate::service::{self, Request, Signals};
@@ -65,10 +65,16 @@ impl Flows {
     /// Each flow finishes what it is applying and acknowledges it.
     async fn finish(mut self) {
         self.stop.cancel();
-        while let Some(ended) = self.tasks.join_next().await {
-            service::alive();
-            if let Err(error) = ended {
-                tracing::error!(%error, "a flow's task failed");
+        let mut beat = interval(service::watchdog_interval());
+        loop {
+            tokio::select! {
+                ended = self.tasks.join_next() => match ended {
+                    None => return,
+                    Some(Err(error)) => tracing::error!(%error, "a flow's task failed"),
+                    Some(Ok(())) => {}
+                },
+                // A large part may take its time.
+                _ = beat.tick() => service::alive(),
             }
         }
     }
@@ -103,6 +109,11 @@ pub(crate) async fn run(config: Config, reload: impl Fn() -> Result<Config>) -> 
                 service::alive();
                 service::status(&flows.summary());
                 continue;
+            }
+            // Flows wait their errors out. One that ended otherwise is a fault of ours, and the
+            // service manager's to start anew.
+            Some(Err(error)) = flows.tasks.join_next() => {
+                return Err(Error::protocol("a flow's task failed").caused_by(error));
             }
         };
         match request {

@@ -46,12 +46,23 @@ impl SetWriter {
             File::open(unfinished).await?.sync_all().await?;
             tokio::fs::rename(unfinished, path).await
         };
-        rename.await.map_err(|error| self.failed(error))
+        rename.await.map_err(|error| self.failed(error))?;
+        self.places = None;
+        Ok(())
     }
 
     fn failed(&self, error: std::io::Error) -> Error {
         let path = self.places.as_ref().map_or(Path::new("-"), |(_, path)| path);
         failed("write", path, error)
+    }
+}
+
+impl Drop for SetWriter {
+    fn drop(&mut self) {
+        // Half a set is of no use to anyone; if it cannot be removed, its name tells what it is.
+        if let Some((unfinished, _)) = &self.places {
+            let _ = std::fs::remove_file(unfinished);
+        }
     }
 }
 
