@@ -4,6 +4,9 @@
 create function syncjournal.row_id_v5(relation_name text, key text[]) returns uuid
 immutable strict parallel safe language c as 'MODULE_PATHNAME', 'row_id_v5_wrapper';
 
+create function syncjournal.update_as_owner(relation regclass, command text) returns int8
+strict language c as 'MODULE_PATHNAME', 'update_as_owner_wrapper';
+
 create function syncjournal.relation_matches(
     schema text, relname text, include text[], exclude text[]) returns boolean
 immutable strict parallel safe language c as 'MODULE_PATHNAME', 'relation_matches_wrapper';

@@ -58,6 +58,10 @@ begin
         remedy := 'Track the table on the server that holds it.';
     elsif c.relkind not in ('r', 'p') then
         reason := 'it is not a table';
+    elsif c.relrowsecurity and c.relforcerowsecurity and not exists (
+        select from pg_roles r where r.oid = c.relowner and (r.rolsuper or r.rolbypassrls)) then
+        reason := 'its row level security hides rows from its owner too';
+        remedy := format('Lift it: alter table %s no force row level security.', relation);
     elsif c.reloftype <> 0 then
         reason := 'its columns are those of a type';
         remedy := format('Loosen it: alter table %s not of.', relation);

@@ -100,6 +100,32 @@ begin
 end
 $$;
 
+-- Lets a table's owner call row_id_v5() until the rows have their identity, and says how to take
+-- it back; nothing where he may anyway. Nobody sees the grant: it does not outlive track().
+create function syncjournal.lend_row_id(relation regclass) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    owner oid := (select relowner from pg_class where oid = relation);
+    right_on text;
+    restore text[] := '{}';
+begin
+    for right_on in
+        select 'usage on schema syncjournal'
+        where not has_schema_privilege(owner, 'syncjournal', 'usage')
+        union all
+        select 'execute on function syncjournal.row_id_v5(text, text[])'
+        where not has_function_privilege(owner, 'syncjournal.row_id_v5(text, text[])', 'execute')
+    loop
+        -- Two that change the same rights would stumble over each other.
+        perform pg_advisory_xact_lock('syncjournal'::regnamespace::int8);
+        execute format('grant %s to %s', right_on, owner::regrole);
+        restore := restore || format('revoke %s from %s', right_on, owner::regrole);
+    end loop;
+    return restore;
+end
+$$;
+
 -- Gives the rows that are there their identity: derived from the key, random without one.
 -- It is no change that anyone made, so no trigger or rule of the table may take it for one, and
 -- the key's text must not depend on the session.
@@ -114,7 +140,7 @@ declare
     new_id text := 'gen_random_uuid()';
     only_here text;
     table_name text;
-    restore text[] := syncjournal.mute_triggers(relation);
+    restore text[] := syncjournal.mute_triggers(relation) || syncjournal.lend_row_id(relation);
     command text;
     filled bigint;
 begin
@@ -127,18 +153,18 @@ begin
              from unnest(key_columns) with ordinality k(c, position)));
     end if;
     -- A version can be left from an earlier tracking where the column is a parent's.
-    execute format('update %s %s set sync_id = coalesce(sync_id, %s), sync_version = null'
-        ' where sync_id is null or sync_version is not null', only_here, relation, new_id);
-    get diagnostics filled = row_count;
+    filled := syncjournal.update_as_owner(relation, format(
+        'update %s %s set sync_id = coalesce(sync_id, %s), sync_version = null'
+        ' where sync_id is null or sync_version is not null', only_here, relation, new_id));
+    foreach command in array restore loop
+        execute command;
+    end loop;
     if filled > 0 and key_columns is null then
         raise notice 'the % rows of table "%" have random identities: it has no primary key',
             filled, relation
             using hint = 'A second database that holds the same rows would take them for others.'
                 ' Empty it before its first sync, or name a natural_key.';
     end if;
-    foreach command in array restore loop
-        execute command;
-    end loop;
 end
 $$;
 

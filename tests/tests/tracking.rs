@@ -292,6 +292,38 @@ fn tables_that_cannot_be_journaled_are_refused_with_a_way_out() {
 }
 
 #[test]
+fn tracking_lends_nobody_its_rights() {
+    let db = node();
+    db.exec(
+        "create role tracking_owner; grant create on schema public to tracking_owner;
+         create table seen (who text); grant insert on seen to tracking_owner;
+         set role tracking_owner;
+         create function public.look(int) returns bool language plpgsql as
+             'begin insert into public.seen values (current_user); return true; end';
+         create table his (id int primary key, v int check (public.look(v)));
+         insert into his values (1, 1); create table bare (v int); insert into bare values (1);
+         reset role; delete from seen",
+    );
+    let rights = "select array_agg(nspacl::text) || array_agg(proacl::text)
+        from pg_namespace n join pg_proc p on p.pronamespace = n.oid
+        where nspname = 'syncjournal' and proname = 'row_id_v5'";
+    let before = db.rows(rights);
+    db.exec("select syncjournal.track('his'); select syncjournal.track('bare')");
+    assert_eq!(db.column::<String>("select distinct who from seen"), ["tracking_owner"]);
+    assert_eq!(db.rows(rights), before);
+    assert_eq!(db.query_one::<i64>("select count(*) from his where sync_id is null"), 0);
+    // Rows that the owner himself may not see are given theirs all the same, or nothing is done.
+    db.exec(
+        "set role tracking_owner; create table hidden (id int primary key);
+         insert into hidden values (1), (2);
+         create policy none on hidden using (id = 1); alter table hidden enable row level security,
+             force row level security; reset role",
+    );
+    let refused = db.expect_error("select syncjournal.track('hidden')");
+    assert!(refused.hint.contains("no force row level security"), "{refused:?}");
+}
+
+#[test]
 fn track_all_takes_what_matches_and_leaves_extensions_theirs() {
     let db = node();
     db.exec(
