@@ -2,6 +2,7 @@
 //! One module for each topic.
 
 mod agent;
+mod agent_role;
 mod bad_input;
 mod chinook;
 mod demo;
