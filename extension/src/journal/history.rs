@@ -60,9 +60,9 @@ fn standing(tracked: &layout::Tracked, row: RowId) -> Option<Version> {
     let only = if shape.is_partitioned { "" } else { "only " };
     let statement = format!(
         "select sync_version from {only}{}.{} where {} operator(pg_catalog.=) $1",
-        pgrx::spi::quote_identifier(&shape.schema),
-        pgrx::spi::quote_identifier(&shape.table),
-        pgrx::spi::quote_identifier(&identity.name),
+        spi::quote_identifier(&shape.schema),
+        spi::quote_identifier(&shape.table),
+        spi::quote_identifier(&identity.name),
     );
     let found: Option<pgrx::Uuid> =
         sql::one_as_owner_of(journal, &statement, &[pgrx::Uuid::from_bytes(row.0).into()]);

@@ -27,7 +27,7 @@ pub fn one_as_owner_of<T: FromDatum + IntoDatum>(
     let _owner = RunAs::role(catalog::owner(relid));
     match with_snapshot(|| Spi::get_one_with_args(statement, arguments)) {
         Ok(found) => found,
-        Err(pgrx::spi::Error::InvalidPosition) => None,
+        Err(spi::Error::InvalidPosition) => None,
         Err(error) => corrupted(error).raise(),
     }
 }

@@ -105,12 +105,16 @@ impl<'a> Firing<'a> {
     }
 
     /// Visits the rows that the table has now, for a statement that is about to remove them all:
-    /// whatever is committed or own, since TRUNCATE does not ask for a snapshot either.
+    /// whatever is committed or own, since TRUNCATE does not ask for a snapshot either. A
+    /// partitioned table has none: its partitions fire for themselves.
     pub fn each_row(&self, mut visit: impl FnMut(&Row<'_>)) {
         // SAFETY: the relation is open and locked for the whole call; scan and slot are closed
         // here, or by the transaction's end after an error. A row is only used within `visit`.
         unsafe {
             let relation = self.data.tg_relation;
+            if (*(*relation).rd_rel).relkind as u8 == pg_sys::RELKIND_PARTITIONED_TABLE {
+                return;
+            }
             let slot = pg_sys::table_slot_create(relation, null_mut());
             let snapshot = &raw mut pg_sys::SnapshotSelfData;
             let scan = pg_sys::table_beginscan(relation, snapshot, 0, null_mut());
