@@ -15,3 +15,4 @@ mod rules;
 mod schema_check;
 mod tracked_ddl;
 mod tracking;
+mod types;

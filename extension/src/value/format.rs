@@ -16,7 +16,10 @@ pub fn format_for(type_oid: Oid) -> Format {
 
 fn is_binary(type_oid: Oid) -> bool {
     let Some(facts) = type_io::type_facts(type_oid) else { return false };
-    if is_object_name(type_oid) || type_oid == pg_sys::XMLOID || !facts.has_binary_io {
+    // The vectors' receive functions refuse the empty ones that their send functions write.
+    let is_vector = matches!(type_oid, pg_sys::INT2VECTOROID | pg_sys::OIDVECTOROID);
+    let is_text = is_vector || is_object_name(type_oid) || type_oid == pg_sys::XMLOID;
+    if is_text || !facts.has_binary_io {
         return false;
     }
     if let Some(element) = type_io::element_type(type_oid) {
