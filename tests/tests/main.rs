@@ -13,6 +13,7 @@ mod history;
 mod node_and_peers;
 mod rules;
 mod schema_check;
+mod sets;
 mod tracked_ddl;
 mod tracking;
 mod types;

@@ -218,8 +218,7 @@ fn latest_time() -> HybridTime {
     let sql = "select extract(epoch from \
         pg_catalog.current_setting('syncjournal.max_clock_skew')::interval)::int8 * 1000000";
     let skew = query::first(View::Newest, sql, &[], |row| row.int8(1)).flatten().unwrap_or(0);
-    let skew = u64::try_from(skew).unwrap_or(0);
-    HybridTime::from_unix_micros(prep_sync::now_micros().saturating_add(skew))
+    HybridTime::from_unix_micros(prep_sync::now_micros().saturating_add_signed(skew))
 }
 
 /// Whether anyone but the source is sent what comes from it.

@@ -95,15 +95,8 @@ impl Target {
             .raise()
         });
         let columns = table.columns();
-        let travels = |number: usize| {
-            number == tracked.identity
-                || number == tracked.version
-                || tracked.columns.iter().any(|column| column.number == number)
-        };
-        let rest = columns.iter().filter(|column| {
-            !column.is_generated && !travels(usize::try_from(column.number).unwrap_or(0))
-        });
-        let defaults = Defaults::of(&table, rest.map(|column| column.number));
+        let plain = columns.iter().filter(|column| !column.is_generated);
+        let defaults = Defaults::of(&table, plain.map(|column| column.number));
         let of_root = root.map_or_else(Vec::new, |root| {
             let mut places = Vec::new();
             for column in root.columns() {
@@ -178,7 +171,13 @@ impl Target {
         let Leaf { writer, tracked, defaults, .. } = leaf;
         let (datums, nulls) = writer.fresh();
         nulls.fill(true);
-        defaults.fill(datums, nulls);
+        if !defaults.is_empty() {
+            let given: Vec<usize> =
+                values.clone().map(|(column, _)| tracked.columns[column].number - 1).collect();
+            let own = [tracked.identity - 1, tracked.version - 1];
+            let is_given = |place| given.contains(&place) || own.contains(&place);
+            defaults.fill(datums, nulls, is_given);
+        }
         assign(tracked, datums, nulls, values);
         identify(tracked, datums, nulls, row, version);
         writer.insert()

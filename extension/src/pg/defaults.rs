@@ -31,9 +31,14 @@ impl Defaults {
         }
     }
 
-    /// Evaluates them into a row, in the current memory context.
-    pub fn fill(&self, values: &mut [Datum], nulls: &mut [bool]) {
-        for &(place, state) in &self.columns {
+    pub fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// Evaluates those that `is_given` does not know, by number less one, into a row in the current
+    /// memory context.
+    pub fn fill(&self, values: &mut [Datum], nulls: &mut [bool], is_given: impl Fn(usize) -> bool) {
+        for &(place, state) in self.columns.iter().filter(|(place, _)| !is_given(*place)) {
             // SAFETY: the expression needs no input row; its value is made in the current context.
             unsafe {
                 let context = if (*self.estate).es_per_tuple_exprcontext.is_null() {

@@ -375,8 +375,12 @@ impl RowWriter {
     /// Must be paired with `end_change`, `suppressed` or `moved`.
     unsafe fn begin_change(&mut self) {
         if self.has_triggers {
-            // SAFETY: opens a level of the trigger queue.
-            unsafe { pg_sys::AfterTriggerBeginQuery() };
+            // SAFETY: opens a level of the trigger queue; triggers see the row by these two.
+            unsafe {
+                (*self.estate).es_output_cid = pg_sys::GetCurrentCommandId(true);
+                (*self.estate).es_snapshot = (*self.scan).xs_snapshot;
+                pg_sys::AfterTriggerBeginQuery();
+            }
         }
     }
 
