@@ -50,8 +50,9 @@ $$;
 
 -- Drops old segments, oldest first: those which every active peer has, and those past retention. A
 -- peer who is still without one needs a full set from then on. Returns the entries gone.
+-- Whoever reads the journal just then is not waited for, since others would queue up behind.
 create function syncjournal.prune() returns int8
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms'
 as $$
 declare
     old record;
@@ -77,7 +78,11 @@ begin
         into newest;
         exit when newest >= coalesce(confirmed_by_all, '0')
             and old.closed_at > now() - syncjournal.retention();
-        pruned := pruned + syncjournal.drop_segment(old.segment, coalesce(newest, '0'));
+        begin
+            pruned := pruned + syncjournal.drop_segment(old.segment, coalesce(newest, '0'));
+        exception when lock_not_available then
+            exit;
+        end;
     end loop;
     -- A tombstone goes with the entry of the delete: with what is older than all that is left.
     delete from syncjournal.tombstone

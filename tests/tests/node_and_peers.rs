@@ -170,6 +170,10 @@ fn the_journal_is_pruned_by_segments_that_every_peer_has() {
     assert_eq!(db.query_one::<i64>(prune), 0, "the peer lacks it, and it is not old enough");
 
     db.exec("select syncjournal.confirm_position('x', pg_current_snapshot())");
+    let mut reader = db.session();
+    reader.exec("begin; select count(*) from syncjournal.journal");
+    assert_eq!(db.query_one::<i64>(prune), 0, "readers are left in peace");
+    reader.exec("commit");
     assert_eq!(db.query_one::<i64>(prune), 10);
     assert_eq!(db.query_one::<i64>(segments), 1);
     let state = "select state from syncjournal.stat_peer";
