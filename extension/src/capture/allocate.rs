@@ -2,8 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use syncjournal_core::{Clock, HybridTime, Version};
+use syncjournal_core::{Clock, HybridTime, RowId, Version};
 
+use crate::journal::tombstone;
 use crate::layout::Tracked;
 use crate::node;
 use crate::pg::{random, transaction};
@@ -61,7 +62,10 @@ impl Allocator {
             }
             self.frames.swap_remove(place);
         }
-        let time = self.next_time(prev.time());
+        // A row that is new must not seem to be older than the TRUNCATE that it comes after, which
+        // may be from a node whose clock is ahead.
+        let emptied = tombstone::of(tracked.relation_id, RowId::NIL);
+        let time = self.next_time(prev.max(emptied).time());
         let prefix = Version::new(time, node::tag(), backend(), 0);
         let mut frame = OpenFrame {
             relation_id: tracked.relation_id,

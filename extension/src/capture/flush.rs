@@ -5,9 +5,8 @@ use syncjournal_core::frame::FrameWriter;
 use syncjournal_core::{HybridTime, Operation, Version, limits};
 
 use crate::capture::buffer::{Batch, Pending};
-use crate::capture::tombstone;
 use crate::error::Failure;
-use crate::journal::{Appender, FrameRow};
+use crate::journal::{Appender, FrameRow, tombstone};
 
 /// An upper bound of what stands in front of an entry's values.
 const HEAD_BYTES: usize = 48;
@@ -38,9 +37,16 @@ pub fn flush(mut batch: Batch, split_until: Option<HybridTime>) {
     if let Some(before) = last {
         finish(&appender, &mut writer, before);
     }
-    let is_gone =
-        |entry: &&Pending| matches!(entry.head.operation, Operation::Delete | Operation::Truncate);
-    tombstone::bury(entries.iter().filter(is_gone));
+    tombstone::bury(
+        entries
+            .iter()
+            .filter(|entry| is_gone(entry))
+            .map(|entry| (entry.relation_id, entry.head.row, entry.version)),
+    );
+}
+
+fn is_gone(entry: &Pending) -> bool {
+    matches!(entry.head.operation, Operation::Delete | Operation::Truncate)
 }
 
 fn ends_frame(

@@ -19,7 +19,7 @@
 //! - The buffer knows the savepoints: what one wrote goes when it is rolled back, and an early
 //!   flush inside one writes only what it wrote itself, so that Postgres takes the journal rows
 //!   back with it.
-//! - No borrow of the state is held while Postgres is called: a trigger may fire within a trigger.
+//! - No borrow of the state is held while anything runs that may fire a trigger within the trigger.
 
 mod allocate;
 mod buffer;
@@ -27,9 +27,8 @@ mod encode;
 mod flush;
 mod row_id;
 mod state;
-mod tombstone;
 mod trigger_capture;
 mod trigger_truncate;
 mod trigger_version;
 
-pub use state::{Silence, register, silence};
+pub use state::{register, silence};

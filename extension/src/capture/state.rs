@@ -12,6 +12,7 @@ use crate::capture::allocate::Allocator;
 use crate::capture::buffer::{Batch, Buffer};
 use crate::capture::flush;
 use crate::layout::{self, Tracked};
+use crate::pg::catalog;
 use crate::pg::transaction::{self, SubtransactionEvent, TransactionEvent};
 
 #[derive(Debug, Default)]
@@ -123,6 +124,10 @@ fn on_transaction(event: TransactionEvent) {
 }
 
 fn flush_rest() {
+    if catalog::own_relation(c"journal").is_none() {
+        // The extension was dropped in this very transaction.
+        return;
+    }
     let lost = with(|state| state.buffer.take_moves());
     for moved in lost {
         crate::capture::trigger_capture::deleted_on_the_way(moved);

@@ -12,6 +12,7 @@ use crate::capture::row_id::new_row_id;
 use crate::capture::state;
 use crate::error::Failure;
 use crate::guc;
+use crate::journal::tombstone;
 use crate::layout::{self, Tracked};
 use crate::pg::catalog;
 use crate::pg::trigger::{Event, Firing};
@@ -41,9 +42,14 @@ fn inserted<'a>(firing: &Firing<'a>) -> NewRow<'a> {
     if !guc::capture() {
         return identity.map_or_else(|| firing.unchanged(), |own| firing.with_uuids(&[own]));
     }
-    // A row that moves here from another partition comes with the version that it got as an
-    // update: the frame is the same or a later one, so this one is later than the row's parent.
-    let version = state::allocate(&tracked, Version::NIL);
+    // A row under an identity of its own making may have been here before: it is to be later than
+    // its deletion, on whichever node. A row that moves here from another partition comes with the
+    // version that it got as an update, in the same frame or an earlier one: this is later.
+    let before = match row.uuid(tracked.identity) {
+        Some(id) => tombstone::of(tracked.relation_id, RowId(id)),
+        None => Version::NIL,
+    };
+    let version = state::allocate(&tracked, before);
     let version = (tracked.version, Some(version.to_bytes()));
     match identity {
         Some(own) => firing.with_uuids(&[own, version]),

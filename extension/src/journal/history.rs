@@ -1,7 +1,6 @@
 //! The history of a row: from where it stands, back along the parents.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::prelude::*;
@@ -9,8 +8,8 @@ use syncjournal_core::{RowId, Version, frame};
 
 use crate::error::{Failure, not_installed};
 use crate::journal::lookup::frame_of;
+use crate::journal::tombstone;
 use crate::layout;
-use crate::pg::table::{Key, Table};
 use crate::pg::{catalog, sql};
 
 /// The versions that lead to the row as it is, or to its deletion, with the frames that hold them.
@@ -32,7 +31,7 @@ fn history_walk(
         .raise()
     });
     let mut open: BTreeSet<Version> =
-        standing(&tracked, row).into_iter().chain(buried(tracked.relation_id, row)).collect();
+        [standing(&tracked, row), tombstone::of(tracked.relation_id, row)].into();
     let mut found = Vec::new();
     // Parents are older than their children: what is taken out never comes in again.
     while let Some(version) = open.pop_last() {
@@ -52,28 +51,21 @@ fn history_walk(
 }
 
 /// The version of the row as it is in the table.
-fn standing(tracked: &layout::Tracked, row: RowId) -> Option<Version> {
+fn standing(tracked: &layout::Tracked, row: RowId) -> Version {
     let journal = catalog::own_relation(c"journal").unwrap_or_else(|| not_installed().raise());
     let shape = catalog::shape(tracked.root);
-    let identity = shape.attributes.iter().find(|column| column.number == tracked.identity)?;
+    let own = catalog::shape(tracked.relid);
+    let identity = own.attributes.iter().find(|column| column.number == tracked.identity);
+    let identity = identity.map_or("", |column| column.name.as_str());
     // Rows in children of an inheritance tree belong to the children's own tracking.
     let only = if shape.is_partitioned { "" } else { "only " };
     let statement = format!(
         "select sync_version from {only}{}.{} where {} operator(pg_catalog.=) $1",
         spi::quote_identifier(&shape.schema),
         spi::quote_identifier(&shape.table),
-        spi::quote_identifier(&identity.name),
+        spi::quote_identifier(identity),
     );
     let found: Option<pgrx::Uuid> =
         sql::one_as_owner_of(journal, &statement, &[pgrx::Uuid::from_bytes(row.0).into()]);
-    found.map(|version| Version::from_bytes(*version.as_bytes()))
-}
-
-/// The version that deleted the row.
-fn buried(relation_id: i32, row: RowId) -> Option<Version> {
-    let relid = catalog::own_relation(c"tombstone").unwrap_or_else(|| not_installed().raise());
-    let table = Table::read(relid);
-    let keys = [(1, Key::Int4(relation_id)), (2, Key::Uuid(&row.0))];
-    let stone = |found: &crate::pg::table::Found| ControlFlow::Break(found.uuid(3));
-    table.equal(table.primary_key(), &keys, stone).flatten().map(Version::from_bytes)
+    found.map_or(Version::NIL, |version| Version::from_bytes(*version.as_bytes()))
 }

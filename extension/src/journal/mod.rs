@@ -1,4 +1,4 @@
-//! The journal's table: appending frames, finding the frame that holds a version.
+//! The journal's table: appending frames, finding the frame that holds a version, tombstones.
 //!
 //! Frames are only ever inserted, and segments dropped as a whole, so reading needs no snapshot of
 //! its own (see `pg::table`), and what was found stays true.
@@ -7,8 +7,9 @@ mod append;
 mod history;
 mod lookup;
 mod segment;
+pub mod tombstone;
 mod unfold;
 
 pub use append::{Appender, FrameRow};
-pub use lookup::{JournalFrame, exists, frame_of};
+pub use lookup::{exists, frame_of};
 pub use segment::forget as forget_segment;

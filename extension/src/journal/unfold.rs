@@ -9,6 +9,7 @@ use crate::error::corrupted;
 use crate::layout;
 use crate::pg::json::ToJson;
 use crate::pg::memory::{self, OwnedContext};
+use crate::pg::role::{self, RunAs};
 use crate::value::{self, ColumnCodec, PortableSettings};
 
 /// How a column's values are shown: by its type, or as hexadecimal where the type is not here.
@@ -120,7 +121,12 @@ fn unfold_entries(
     ),
 > {
     let id = Version::from_bytes(*frame.as_bytes());
-    let renderer = Renderer::new(&layout::by_id(layout).definition);
+    let layout = layout::by_id(layout);
+    // A type may bring its own cast to JSON: it runs with the rights of the table's owner, not
+    // with those of who looks, nor with ours.
+    let owner = layout.relation_id.and_then(layout::owner_of).unwrap_or_else(role::session_user);
+    let _owner = RunAs::restricted(owner);
+    let renderer = Renderer::new(&layout.definition);
     let _settings = PortableSettings::enter();
     let row = |entry: Result<Entry<'_>, _>| {
         let entry =

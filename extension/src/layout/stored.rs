@@ -15,7 +15,6 @@ use crate::pg::{catalog, sql, transaction};
 /// A layout as it is stored here.
 #[derive(Debug)]
 pub struct StoredLayout {
-    pub layout_id: i32,
     /// The tracked relation of this database that the entries belong to, if it is tracked here.
     pub relation_id: Option<i32>,
     pub definition: RelationLayout,
@@ -48,7 +47,7 @@ pub fn by_id(layout_id: i32) -> Rc<StoredLayout> {
     };
     let definition = RelationLayout::decode(&definition)
         .unwrap_or_else(|error| corrupted(format_args!("layout {layout_id}: {error}")).raise());
-    let found = Rc::new(StoredLayout { layout_id, relation_id, definition });
+    let found = Rc::new(StoredLayout { relation_id, definition });
     BY_ID.with(|cache| cache.borrow_mut().insert(layout_id, Rc::clone(&found)));
     found
 }

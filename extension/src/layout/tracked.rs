@@ -159,6 +159,16 @@ fn tracking_of(relid: Oid, shape: &Shape) -> Option<Tracking> {
     })
 }
 
+/// The owner of a tracked relation: the code that its types bring along is to run with its rights.
+pub fn owner_of(relation_id: i32) -> Option<Oid> {
+    let table = catalog::own_relation(c"tracked_relation")?;
+    let table = Table::read(table);
+    let relid = table.equal(table.primary_key(), &[(1, Key::Int4(relation_id))], |row| {
+        ControlFlow::Break(row.oid(2))
+    })??;
+    catalog::exists(relid).then(|| catalog::owner(relid))
+}
+
 /// Forgets a relation, and the partitions of a root.
 pub fn forget(relation: Oid) {
     CACHE.with(|cache| {

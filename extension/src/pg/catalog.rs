@@ -126,6 +126,11 @@ pub fn own_relation(relation: &CStr) -> Option<Oid> {
     (relid != Oid::INVALID).then_some(relid)
 }
 
+/// Whether the relation is still there.
+pub fn exists(relid: Oid) -> bool {
+    table_name(relid).is_some()
+}
+
 /// The owner of a relation.
 pub fn owner(relid: Oid) -> Oid {
     // SAFETY: the relation is open while its form is read.

@@ -45,6 +45,12 @@ impl Drop for RunAs {
     }
 }
 
+/// Who has logged in.
+pub fn session_user() -> Oid {
+    // SAFETY: set when the session began.
+    unsafe { pg_sys::GetSessionUserId() }
+}
+
 /// While it lives, ordinary triggers and foreign keys do not fire, as in logical replication.
 #[derive(Debug)]
 pub struct ReplicaRole {

@@ -352,6 +352,11 @@ impl Found {
         self.get(column).map(|datum| datum.value() as i32)
     }
 
+    /// A column of type oid or regclass.
+    pub fn oid(&self, column: usize) -> Option<Oid> {
+        self.get(column).map(|datum| Oid::from(datum.value() as u32))
+    }
+
     /// A uuid column.
     pub fn uuid(&self, column: usize) -> Option<[u8; 16]> {
         // SAFETY: callers name columns of type uuid; the row is pinned.

@@ -195,3 +195,26 @@ fn children_are_tables_of_their_own() {
     db.exec("truncate parent");
     assert_replays(&db, "child");
 }
+
+#[test]
+fn moves_replay_with_foreign_keys_to_and_from_the_table() {
+    let db = parted();
+    steps(
+        &db,
+        &[
+            "create table c (id int, area text, foreign key (id, area) references p on update cascade)",
+            "create table area (area text primary key)",
+            "insert into area values ('a'), ('b'), ('c')",
+            "alter table p add foreign key (area) references area on delete cascade on update cascade",
+            "select syncjournal.track('c', natural_key => '{id}')",
+            "insert into p values (1, 'a'), (2, 'a'), (3, 'b')",
+            "insert into c values (1, 'a'), (3, 'b')",
+            "update p set area = 'b' where id = 1",
+            "delete from c where id = 3",
+            "update area set area = 'd' where area = 'a'",
+            "delete from area where area = 'd'",
+        ],
+    );
+    assert_replays(&db, "p");
+    assert_replays(&db, "c");
+}

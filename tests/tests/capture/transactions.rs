@@ -218,3 +218,38 @@ fn assert_replays_ignoring_added(db: &syncjournal_tests::Db) {
         where layout not in (select layout_id from syncjournal.relation_layout)";
     assert_eq!(db.query_one::<i64>(dangling), 0);
 }
+
+#[test]
+fn rows_that_come_back_are_later_than_their_end_elsewhere() {
+    let db = tracking("t", "id uuid primary key, n int default 0");
+    let id = "11111111-2222-3333-4444-555555555555";
+    db.exec(&format!("insert into t values ('{id}')"));
+    db.exec("delete from t");
+    // The end came from a node whose clock is ahead.
+    db.exec("update syncjournal.tombstone set version = ('7' || substr(version::text, 2))::uuid");
+    db.exec(&format!("insert into t values ('{id}'), (gen_random_uuid())"));
+    let later = |id: &str, stone: &str| {
+        db.query_one::<bool>(&format!(
+            "select (select sync_version from t where id {id})
+                > (select version from syncjournal.tombstone where row_id = '{stone}')"
+        ))
+    };
+    assert!(later(&format!("= '{id}'"), id));
+    let nil = "00000000-0000-0000-0000-000000000000";
+    db.exec("truncate t");
+    db.exec(&format!(
+        "update syncjournal.tombstone set version = ('7fff' || substr(version::text, 5))::uuid
+         where row_id = '{nil}'"
+    ));
+    db.exec("insert into t values (gen_random_uuid())");
+    assert!(later("is not null", nil));
+    assert_replays(&db, "t");
+}
+
+#[test]
+fn changes_go_with_the_extension_that_their_transaction_drops() {
+    let db = tracking("t", "id int primary key");
+    db.exec("begin; insert into t values (1); drop extension syncjournal cascade; commit");
+    assert_eq!(db.query_one::<i64>("select count(*) from t"), 1);
+    db.exec("insert into t values (2)");
+}

@@ -5,16 +5,26 @@ use std::ops::ControlFlow;
 
 use syncjournal_core::{RowId, Version};
 
-use crate::capture::buffer::Pending;
 use crate::error::not_installed;
 use crate::pg::catalog;
-use crate::pg::table::{Field, Key, Table};
+use crate::pg::table::{Field, Found, Key, Table};
 
-/// Sets a stone for each entry, which deletes a row or (the nil row) truncates a relation.
-pub fn bury<'a>(entries: impl Iterator<Item = &'a Pending>) {
+/// The version that deleted the row, or (the nil row) truncated the relation; nil if none did.
+pub fn of(relation_id: i32, row: RowId) -> Version {
+    let relid = catalog::own_relation(c"tombstone").unwrap_or_else(|| not_installed().raise());
+    let table = Table::read(relid);
+    let keys = [(1, Key::Int4(relation_id)), (2, Key::Uuid(&row.0))];
+    let version = |found: &Found| ControlFlow::Break(found.uuid(3));
+    let found = table.equal(table.primary_key(), &keys, version).flatten();
+    found.map_or(Version::NIL, Version::from_bytes)
+}
+
+/// Sets a stone for each version that deletes a row or (the nil row) truncates a relation; they
+/// come in their order.
+pub fn bury(deletions: impl Iterator<Item = (i32, RowId, Version)>) {
     // A row deleted twice has one stone, the later.
     let stones: HashMap<(i32, RowId), Version> =
-        entries.map(|entry| ((entry.relation_id, entry.head.row), entry.version)).collect();
+        deletions.map(|(relation, row, version)| ((relation, row), version)).collect();
     if stones.is_empty() {
         return;
     }
