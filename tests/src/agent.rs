@@ -3,17 +3,17 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::build;
 use crate::guard::Guard;
 use crate::process::run;
-use crate::wait::wait_until_within;
 
 /// How long the agent may take to end once it was told to, or has nothing more to do.
 const TIME_TO_END: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A call of the agent that is being put together.
 #[derive(Debug)]
@@ -132,7 +132,15 @@ impl Agent {
     /// Waits until it ends by itself; panics if it does not in time.
     #[track_caller]
     pub fn wait(mut self) -> Finished {
-        wait_until_within(TIME_TO_END, "the agent ends", || !self.is_running());
+        let start = Instant::now();
+        while self.is_running() {
+            assert!(
+                start.elapsed() < TIME_TO_END,
+                "the agent does not end; it has said:\n{}",
+                self.stderr()
+            );
+            std::thread::sleep(PAUSE);
+        }
         let status = self.child.wait().expect("a child can be waited for");
         let (stdout, stderr) = (self.written("stdout"), self.written("stderr"));
         Finished { code: status.code(), stdout, stderr }

@@ -195,7 +195,7 @@ fn a_set_of_a_newer_format_says_so() {
     part[8..10].copy_from_slice(&900_u16.to_le_bytes());
     let error = refused_set(&branch, &part);
     assert!(error.message.contains("900"), "{error:#?}");
-    assert!(error.hint.contains("syncjournal"), "the hint says to upgrade: {error:#?}");
+    assert!(error.hint.contains("pdate the extension"), "{error:#?}");
 }
 
 #[test]
@@ -239,7 +239,10 @@ fn the_first_set_must_be_a_full_one() {
 #[test]
 fn a_table_column_or_type_that_the_target_lacks_is_named() {
     let (hq, branch) = offices();
-    hq.exec("alter table item add column colour text; insert into item (id, label, colour) values (4, 'four', 'red')");
+    hq.exec(
+        "alter table item add column colour text;
+         insert into item (id, label, colour) values (4, 'four', 'red')",
+    );
     let set = prepare_set(&hq, &branch, "changes");
     let error = refused_set(&branch, &set[0]);
     let said = format!("{} {}", error.message, error.detail);

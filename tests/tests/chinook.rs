@@ -55,8 +55,8 @@ const DAY: [&str; 9] = [
         from generate_series(1, 20000) n",
     // A delete from the middle of it.
     "delete from track where track_id between 110000 and 114999",
-    "update invoice set total = (select coalesce(sum(unit_price * quantity), 0) from invoice_line l
-        where l.invoice_id = invoice.invoice_id)",
+    "update invoice set total = (select coalesce(sum(unit_price * quantity), 0) + 0.01
+        from invoice_line l where l.invoice_id = invoice.invoice_id)",
 ];
 
 /// Head office with all of Chinook, a branch with its empty tables; both tracked.

@@ -4,7 +4,7 @@ use syncjournal_tests::{
     Agent, Db, assert_same_rows, carry, introduce, table_rows, triple, wait_until,
 };
 
-const CHANGES: &str = "select count(*) from syncjournal.change where relation = 'item'::regclass";
+const CHANGES: &str = "select count(*) from syncjournal.change where relation = 'public.item'";
 
 /// Three nodes with the same table, empty and tracked, after a first copy along the chain a – b – c.
 fn chain() -> (Db, Db, Db) {
