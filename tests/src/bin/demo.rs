@@ -64,8 +64,8 @@ fn start_agent(hq: &Db, branch: &Db) -> Agent {
         branch.dsn()
     );
     println!("     $ syncjournal-agent --config agent.toml run &");
-    let start = Instant::now();
     let agent = Agent::run(&config);
+    let start = Instant::now();
     let wanted = total_rows(hq);
     wait_until("the branch has the first copy", || total_rows(branch) == wanted);
     report(&format!(
