@@ -168,8 +168,18 @@ begin
 end
 $$;
 
+create function syncjournal.refuse_shared_identity(relation regclass) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception 'the key does not tell the rows of table "%" apart', relation
+        using errcode = 'unique_violation',
+            hint = 'Name columns in natural_key that are unique together.';
+end
+$$;
+
 -- A unique index on sync_id: what makes a row's identity one. A partitioned root can have none
--- without its partition key, so each leaf has its own; versions keep them apart across leaves.
+-- without its partition key, so each leaf has its own.
 create function syncjournal.index_identity(relation regclass) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -188,8 +198,23 @@ begin
         execute format('create unique index on %s (sync_id)', leaf);
     end loop;
 exception when unique_violation then
-    raise exception 'the key does not tell the rows of table "%" apart', relation
-        using errcode = 'unique_violation',
-            hint = 'Name columns in natural_key that are unique together.';
+    perform syncjournal.refuse_shared_identity(relation);
+end
+$$;
+
+-- A natural key of a partitioned table may repeat in two leaves, which no index would find.
+create function syncjournal.check_identity_across(relation regclass) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    is_shared boolean;
+begin
+    if exists (select from pg_partitioned_table where partrelid = relation) then
+        execute format('select exists (select from %s group by sync_id having count(*) > 1)',
+            relation) into is_shared;
+        if is_shared then
+            perform syncjournal.refuse_shared_identity(relation);
+        end if;
+    end if;
 end
 $$;

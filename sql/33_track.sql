@@ -63,6 +63,7 @@ begin
         perform syncjournal.fill_identity(
             relation, coalesce(natural_key::name[], syncjournal.primary_key(relation)));
         perform syncjournal.index_identity(relation);
+        perform syncjournal.check_identity_across(relation) where natural_key is not null;
     end if;
     perform syncjournal.create_triggers(relation);
     -- Last: from here on every change to the table is followed.

@@ -158,6 +158,15 @@ fn a_key_that_is_no_key_is_refused() {
     let null = db.expect_error("select syncjournal.track('n', natural_key => '{code}')");
     assert_eq!(null.sqlstate, "22004");
     db.exec("select syncjournal.track('n', natural_key => '{label}')");
+    db.exec(
+        "create table parted (code text, area int) partition by list (area);
+         create table parted_1 partition of parted for values in (1);
+         create table parted_2 partition of parted for values in (2);
+         insert into parted values ('a', 1), ('a', 2)",
+    );
+    let across = db.expect_error("select syncjournal.track('parted', natural_key => '{code}')");
+    assert_eq!(across.sqlstate, "23505");
+    db.exec("select syncjournal.track('parted', natural_key => '{code,area}')");
 }
 
 #[test]
