@@ -1,7 +1,7 @@
 //! `status`: how each link stands, as the databases at its ends see it.
 //!
 //! The agent that runs the links keeps nothing that could be asked: whether a link streams is seen
-//! in the source's `pg_stat_replication`, its lag in the source's view of the peer, what came of
+//! by the sessions and slots at the source, its lag in the source's view of the peer, what came of
 //! the entries in the target's.
 
 use crate::config::{Config, Flow, LinkConfig, Mode};
@@ -177,7 +177,8 @@ async fn peer_row(database: &Database, peer: Option<&str>) -> Result<Option<Peer
     read().map(Some).map_err(|error| database.explain(error))
 }
 
-/// What sessions of the link there are at its source.
+/// What sessions of the link there are at its source. A slot that is still waiting for its start
+/// has no confirmed position. (`pg_stat_replication` would hide its columns from an ordinary role.)
 async fn activity(source: &Database, flow: &Flow) -> Result<&'static str> {
     let name = SessionName::of_link(&flow.link.name);
     let row = source
@@ -185,8 +186,9 @@ async fn activity(source: &Database, flow: &Flow) -> Result<&'static str> {
         .query_one(
             "select coalesce(pg_catalog.bool_or(a.backend_type = 'client backend'), false),
                     coalesce(pg_catalog.bool_or(a.backend_type = 'walsender'), false),
-                    coalesce(pg_catalog.bool_or(r.state in ('streaming', 'catchup')), false)
-             from pg_catalog.pg_stat_activity a left join pg_catalog.pg_stat_replication r using (pid)
+                    coalesce(pg_catalog.bool_or(s.confirmed_flush_lsn is not null), false)
+             from pg_catalog.pg_stat_activity a
+                 left join pg_catalog.pg_replication_slots s on s.active_pid = a.pid
              where a.application_name = $1 and a.datname = pg_catalog.current_database()",
             &[&name.as_str()],
         )

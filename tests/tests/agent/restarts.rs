@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use syncjournal_tests::{
-    Agent, Cluster, Db, Options, Session, assert_same_rows, shared, table_rows, wait_until_within,
+    Agent, AgentCommand, Cluster, Db, Options, Session, assert_same_rows, shared, table_rows,
+    wait_until_within,
 };
 
 use super::{furnish, link, offices};
@@ -79,6 +80,12 @@ fn write(dsn: &str, writer: i32, stop: &AtomicBool) -> u64 {
     committed
 }
 
+/// The first sync, of empty tables: from there on each entry must come, and come once.
+fn begin(config: &str) {
+    let finished = AgentCommand::new(config).arg("sync").finish();
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+}
+
 fn wait_until_same(hq: &Db, branch: &Db) {
     wait_until_within(TIME_TO_CATCH_UP, "both ends are the same", || {
         table_rows(hq, "item") == table_rows(branch, "item")
@@ -95,6 +102,7 @@ fn wait_until_same(hq: &Db, branch: &Db) {
 fn an_agent_that_is_killed_again_and_again() {
     let (hq, branch) = offices();
     let config = link(&hq, &branch, "");
+    begin(&config);
     let writers = Writers::start(&hq, 3);
     for round in 0..6 {
         let agent = Agent::run(&config);
@@ -114,6 +122,7 @@ fn an_agent_that_is_killed_again_and_again() {
 fn a_clean_stop_under_load_loses_nothing() {
     let (hq, branch) = offices();
     let config = link(&hq, &branch, "");
+    begin(&config);
     let writers = Writers::start(&hq, 2);
     for _ in 0..3 {
         let agent = Agent::run(&config);
@@ -133,7 +142,9 @@ fn a_target_that_crashes_under_load() {
     let (hq, branch) = (Db::fresh(shared(0)), Db::fresh(&cluster));
     furnish(&hq, "hq");
     furnish(&branch, "branch");
-    let agent = Agent::run(&link(&hq, &branch, ""));
+    let config = link(&hq, &branch, "");
+    begin(&config);
+    let agent = Agent::run(&config);
     let writers = Writers::start(&hq, 3);
     for _ in 0..2 {
         std::thread::sleep(Duration::from_secs(2));
@@ -154,7 +165,9 @@ fn a_source_that_crashes_or_stops_under_load() {
     let (hq, branch) = (Db::fresh(&cluster), Db::fresh(shared(1)));
     furnish(&hq, "hq");
     furnish(&branch, "branch");
-    let agent = Agent::run(&link(&hq, &branch, ""));
+    let config = link(&hq, &branch, "");
+    begin(&config);
+    let agent = Agent::run(&config);
     let writers = Writers::start(&hq, 3);
     std::thread::sleep(Duration::from_secs(3));
     cluster.kill();
