@@ -1,5 +1,7 @@
 //! Parts of bounded size, one after another.
 
+use std::collections::VecDeque;
+
 use syncjournal_core::limits::PART_TARGET_BYTES;
 use syncjournal_core::wire::{Header, Mode, PartWriter};
 use uuid::Uuid;
@@ -149,30 +151,32 @@ struct Batch {
     continues: bool,
 }
 
-/// Cuts the frames of a source into batches, between frames and, if a transaction is large, in the
-/// midst of it. Both readings of a set cut alike.
+/// Cuts the frames of a source into batches: between transactions, and within one only where it
+/// alone is larger than a part. Both readings of a set cut alike.
 struct Batches {
     source: Box<dyn FrameSource>,
-    pending: Option<SourceFrame>,
+    /// Read already, and for the next batch.
+    pending: VecDeque<SourceFrame>,
     last_xid: u64,
 }
 
 impl Batches {
     fn new(mut source: Box<dyn FrameSource>) -> Self {
-        let pending = source.next_frame();
+        let pending = source.next_frame().into_iter().collect();
         Self { source, pending, last_xid: 0 }
     }
 
     fn next_batch(&mut self) -> Option<Batch> {
-        let first = self.pending.take()?;
+        let mut frames = Vec::from(std::mem::take(&mut self.pending));
         // Rows read as they are now belong to no transaction (number 0).
-        let resumes = first.xid != 0 && first.xid == self.last_xid;
-        let mut bytes = first.len + FRAME_OVERHEAD;
-        let mut frames = vec![first];
+        let first_xid = frames.first()?.xid;
+        let resumes = first_xid != 0 && first_xid == self.last_xid;
+        let mut bytes = frames.iter().map(size_in_part).sum::<usize>();
         while let Some(frame) = self.source.next_frame() {
-            bytes += frame.len + FRAME_OVERHEAD;
+            bytes += size_in_part(&frame);
             if bytes > PART_TARGET_BYTES {
-                self.pending = Some(frame);
+                self.pending = whole_transactions(&mut frames, &frame);
+                self.pending.push_back(frame);
                 break;
             }
             frames.push(frame);
@@ -180,13 +184,23 @@ impl Batches {
         self.source.pause();
         self.last_xid = frames.last().map_or(0, |frame| frame.xid);
         let goes_on = |next: &SourceFrame| next.xid != 0 && next.xid == self.last_xid;
-        let continues = self.pending.as_ref().is_some_and(goes_on);
+        let continues = self.pending.front().is_some_and(goes_on);
         Some(Batch { frames, resumes, continues })
     }
 
     fn close(self) {
         self.source.close();
     }
+}
+
+fn size_in_part(frame: &SourceFrame) -> usize {
+    frame.len + FRAME_OVERHEAD
+}
+
+/// Takes the last transaction off `frames` where `next` goes on with it and others stand before it.
+fn whole_transactions(frames: &mut Vec<SourceFrame>, next: &SourceFrame) -> VecDeque<SourceFrame> {
+    let before = frames.iter().rposition(|frame| next.xid == 0 || frame.xid != next.xid);
+    before.map_or_else(VecDeque::new, |last| frames.split_off(last + 1).into())
 }
 
 /// Microseconds since 1970.
