@@ -152,6 +152,15 @@ fn sendable_peer(name: &str) -> Peer {
 /// Where the peer stands. A peer without a position gets the journal from its beginning, as far as
 /// that is still there.
 fn position(peer: &Peer) -> Snapshot {
+    if peer.confirmed.is_none() {
+        let peer = &peer.name;
+        pgrx::ereport!(
+            NOTICE,
+            PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+            format!("peer \"{peer}\" has confirmed nothing yet, so this is the whole journal"),
+            "Rows from before their tables were tracked come only with mode => 'full'."
+        );
+    }
     let from = peer.confirmed.clone().unwrap_or_else(Snapshot::empty);
     let sql = "select snapshot::text from syncjournal.pruned";
     let pruned = query::first(View::Statement, sql, &[], |row| row.text(1)).flatten();
