@@ -13,9 +13,8 @@ use crate::pg::{random, transaction};
 /// would leave the rows of a bulk change visibly older than they are.
 const FRAME_SPAN: u32 = 4096;
 
-/// A frame that stays open over several statements is not let grow older than this, for the same
-/// reason.
-const FRAME_MAX_AGE_MICROS: i64 = 50_000;
+/// A frame is not let grow older than this, for the same reason.
+const FRAME_MAX_AGE_MICROS: u64 = 50_000;
 
 /// How far a time jumps, at random, when it must run ahead of the wall clock (because the version
 /// it replaces does): about a quarter of a millisecond. A backend that takes over the number of
@@ -34,7 +33,8 @@ struct OpenFrame {
     layout_id: i32,
     prefix: Version,
     next_index: u32,
-    opened: i64,
+    /// Wall clock, in microseconds.
+    opened: u64,
 }
 
 /// Which frames the transaction has open.
@@ -49,14 +49,15 @@ pub struct Allocator {
 impl Allocator {
     /// A version for an entry whose parent is `prev`: later than it.
     pub fn allocate(&mut self, tracked: &Tracked, prev: Version) -> Version {
-        let now = transaction::statement_start();
+        let wall = wall_clock();
+        let now = wall.unix_micros();
         let known = self.frames.iter().position(|frame| frame.relation_id == tracked.relation_id);
         if let Some(place) = known {
             let frame = &mut self.frames[place];
             if frame.layout_id == tracked.layout_id
                 && frame.next_index < FRAME_SPAN
                 && frame.prefix.time() > prev.time()
-                && now - frame.opened < FRAME_MAX_AGE_MICROS
+                && now.saturating_sub(frame.opened) < FRAME_MAX_AGE_MICROS
             {
                 return frame.take();
             }
@@ -65,7 +66,7 @@ impl Allocator {
         // A row that is new must not seem to be older than the TRUNCATE that it comes after, which
         // may be from a node whose clock is ahead.
         let emptied = tombstone::of(tracked.relation_id, RowId::NIL);
-        let time = self.next_time(prev.max(emptied).time());
+        let time = self.next_time(wall, prev.max(emptied).time());
         let prefix = Version::new(time, node::tag(), backend(), 0);
         let mut frame = OpenFrame {
             relation_id: tracked.relation_id,
@@ -79,9 +80,9 @@ impl Allocator {
         version
     }
 
-    fn next_time(&mut self, prev: HybridTime) -> HybridTime {
+    fn next_time(&mut self, wall: HybridTime, prev: HybridTime) -> HybridTime {
         let random = u64::from(u32::from_ne_bytes(random::bytes()));
-        let wall = HybridTime(wall_clock().0 | random & ((1 << FRACTION_BITS) - 1));
+        let wall = HybridTime(wall.0 | random & ((1 << FRACTION_BITS) - 1));
         let after = if prev < wall {
             prev
         } else {

@@ -104,12 +104,6 @@ pub fn wal_insert_position() -> u64 {
     unsafe { pg_sys::GetXLogInsertRecPtr() }
 }
 
-/// When the client's statement arrived, in Postgres's microseconds; costs a memory read.
-pub fn statement_start() -> i64 {
-    // SAFETY: reads a variable of the backend.
-    unsafe { pg_sys::GetCurrentStatementStartTimestamp() }
-}
-
 /// Number of this backend among those alive, from 1.
 pub fn backend_number() -> i32 {
     // SAFETY: set once, before any SQL runs.

@@ -3,6 +3,7 @@
 
 mod columns;
 mod partitions;
+mod random;
 mod replay;
 mod rows;
 mod statements;
