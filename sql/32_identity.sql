@@ -78,6 +78,17 @@ begin
 end
 $$;
 
+create function syncjournal.has_rows(relation regclass) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+    answer boolean;
+begin
+    execute format('select exists (select from %s)', relation) into answer;
+    return answer;
+end
+$$;
+
 -- Switches off what fires even for a replica, and says how to switch it on again.
 create function syncjournal.mute_triggers(relation regclass) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -97,6 +108,18 @@ begin
             loud.table_name, loud.kind, loud.tgname);
     end loop;
     return restore;
+end
+$$;
+
+create function syncjournal.execute_all(commands text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    command text;
+begin
+    foreach command in array commands loop
+        execute command;
+    end loop;
 end
 $$;
 
@@ -126,7 +149,18 @@ begin
 end
 $$;
 
--- Gives the rows that are there their identity: derived from the key, random without one.
+-- What gives a row of a table its identity: derived from the key, random without one.
+create function syncjournal.row_id_expression(relation regclass, key_columns name[]) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+    select case when key_columns is null then 'gen_random_uuid()'
+        else format('syncjournal.row_id_v5(%L, array[%s])', n.nspname || '.' || c.relname, (
+            select string_agg(format('%I::text', k), ', ' order by position)
+            from unnest(key_columns) with ordinality k(k, position))) end
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation
+$$;
+
+-- Gives the rows that are there their identity.
 -- It is no change that anyone made, so no trigger or rule of the table may take it for one, and
 -- the key's text must not depend on the session.
 create function syncjournal.fill_identity(relation regclass, key_columns name[]) returns void
@@ -137,34 +171,68 @@ set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set timezone = 'UTC'
 set extra_float_digits = 3 set bytea_output = 'hex'
 as $$
 declare
-    new_id text := 'gen_random_uuid()';
-    only_here text;
-    table_name text;
     restore text[] := syncjournal.mute_triggers(relation) || syncjournal.lend_row_id(relation);
-    command text;
+    only_here text := (
+        select case relkind when 'p' then '' else 'only' end from pg_class where oid = relation);
     filled bigint;
 begin
-    select case c.relkind when 'p' then '' else 'only' end, n.nspname || '.' || c.relname
-    into only_here, table_name
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation;
-    if key_columns is not null then
-        new_id := format('syncjournal.row_id_v5(%L, array[%s])', table_name,
-            (select string_agg(format('%I::text', c), ', ' order by position)
-             from unnest(key_columns) with ordinality k(c, position)));
-    end if;
     -- A version can be left from an earlier tracking where the column is a parent's.
     filled := syncjournal.update_as_owner(relation, format(
         'update %s %s set sync_id = coalesce(sync_id, %s), sync_version = null'
-        ' where sync_id is null or sync_version is not null', only_here, relation, new_id));
-    foreach command in array restore loop
-        execute command;
-    end loop;
+        ' where sync_id is null or sync_version is not null',
+        only_here, relation, syncjournal.row_id_expression(relation, key_columns)));
+    perform syncjournal.execute_all(restore);
     if filled > 0 and key_columns is null then
         raise notice 'the % rows of table "%" have random identities: it has no primary key',
             filled, relation
             using hint = 'A second database that holds the same rows would take them for others.'
                 ' Empty it before its first sync, or name a natural_key.';
     end if;
+end
+$$;
+
+-- Journals the rows that a new partition brings, as if they were inserted now: they are put in
+-- again, while of all triggers only the journal's fire. `root` is the tracked table.
+create function syncjournal.journal_rows(leaf regclass, root syncjournal.tracked_relation)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set session_replication_role = replica
+set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set timezone = 'UTC'
+set extra_float_digits = 3 set bytea_output = 'hex'
+as $$
+declare
+    restore text[] := syncjournal.mute_triggers(leaf) || syncjournal.lend_row_id(leaf);
+    owner regrole := (select relowner from pg_class where oid = leaf);
+    targets text;
+    sources text;
+begin
+    select string_agg(quote_ident(attname), ', '), string_agg(
+        case when attname <> 'sync_id' or not root.identity_added then quote_ident(attname)
+            else format('coalesce(sync_id, %s)', syncjournal.row_id_expression(
+                root.relid, coalesce(root.natural_key, syncjournal.primary_key(root.relid)))) end,
+        ', ')
+    into targets, sources
+    from pg_attribute
+    where attrelid = leaf and attnum > 0 and not attisdropped and attgenerated = ''
+        and attname <> 'sync_version';
+    execute format('create temporary table syncjournal_rows as select * from %s', leaf);
+    execute format('grant select on pg_temp.syncjournal_rows to %s', owner);
+    perform syncjournal.update_as_owner(leaf, format('delete from %s', leaf));
+    if syncjournal.has_rows(leaf) then
+        raise exception 'row level security hides rows of "%" from its owner', leaf
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = format('Lift it: alter table %s no force row level security.', leaf);
+    end if;
+    execute format('alter table %s enable always trigger "~syncjournal_version",'
+        ' enable always trigger syncjournal_capture', leaf);
+    perform syncjournal.update_as_owner(leaf, format(
+        'insert into %s (%s) overriding system value select %s from pg_temp.syncjournal_rows',
+        leaf, targets, sources));
+    execute format('alter table %s enable trigger "~syncjournal_version",'
+        ' enable trigger syncjournal_capture', leaf);
+    drop table pg_temp.syncjournal_rows;
+    perform syncjournal.execute_all(restore);
 end
 $$;
 

@@ -1,42 +1,39 @@
 -- Following what others do to tracked tables by DDL.
 
--- A partition brings its rows past every trigger: it must come empty. While a dump is restored the
--- root has no trigger either, and everything that is missing here will come from the dump.
-create function syncjournal.welcome_partitions(root regclass) returns void
+-- A partition brings its rows past every trigger: they are journaled here. While a dump is restored
+-- the root has no trigger either, and everything that is missing here will come from the dump.
+create function syncjournal.welcome_partitions(root syncjournal.tracked_relation) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
     newcomer regclass;
-    is_foreign boolean;
-    is_filled boolean;
+    kind "char";
 begin
     if not exists (
-        select from pg_trigger where tgrelid = root and tgname = 'syncjournal_truncate') then
+        select from pg_trigger where tgrelid = root.relid and tgname = 'syncjournal_truncate') then
         return;
     end if;
-    for newcomer, is_foreign in
-        select p.relid, c.relkind = 'f'
-        from pg_partition_tree(root) p join pg_class c on c.oid = p.relid
+    for newcomer, kind in
+        select p.relid, c.relkind
+        from pg_partition_tree(root.relid) p join pg_class c on c.oid = p.relid
         where not exists (
             select from pg_trigger g
             where g.tgrelid = p.relid and g.tgname = 'syncjournal_truncate')
     loop
-        if is_foreign then
+        if kind = 'f' then
             raise exception 'cannot make foreign table "%" a partition of tracked table "%"',
-                newcomer, root using errcode = 'wrong_object_type',
+                newcomer, root.relid using errcode = 'wrong_object_type',
                 hint = 'Changes on another server are not journaled here: use a local table.';
         end if;
-        execute format('select exists (select from %s)', newcomer) into is_filled;
-        if is_filled then
-            raise exception 'cannot attach partition "%" with rows to tracked table "%"',
-                newcomer, root using errcode = 'feature_not_supported',
-                hint = 'Attach it empty and insert its rows through the table,'
-                    ' so that they are journaled.';
-        end if;
+        -- First, so that the DDL below finds no newcomer any more.
         perform syncjournal.create_truncate_trigger(newcomer);
+        if kind = 'r' and syncjournal.has_rows(newcomer) then
+            perform syncjournal.journal_rows(newcomer, root);
+        end if;
     end loop;
-    perform syncjournal.index_identity(root)
-    from syncjournal.tracked_relation where relid = root and identity_added;
+    if root.identity_added then
+        perform syncjournal.index_identity(root.relid);
+    end if;
 end
 $$;
 
@@ -111,7 +108,7 @@ begin
         from unnest(t.exclude_columns) e where e = any (columns) or renamed is not null)
     where relation_id = now_tracked.relation_id and not exclude_columns <@ columns;
     if c.relkind = 'p' then
-        perform syncjournal.welcome_partitions(now_tracked.relid);
+        perform syncjournal.welcome_partitions(now_tracked);
     end if;
     perform syncjournal.own_added_columns(now_tracked.relid);
     perform syncjournal.refresh_layout(now_tracked.relid);

@@ -139,18 +139,53 @@ fn partitions_are_tracked_with_their_root() {
 }
 
 #[test]
-fn a_partition_is_attached_empty_and_detached_free() {
+fn a_partition_brings_its_rows_into_the_journal() {
     let db = node();
     db.exec(PARTED);
-    db.exec("create table extra (like parted including all); insert into extra values (1, 4)");
-    let attach = "alter table parted attach partition extra for values in (4)";
-    let refused = db.expect_error(attach);
-    assert_eq!(refused.sqlstate, "0A000");
-    assert!(refused.message.contains("extra") && !refused.hint.is_empty());
-    db.exec(&format!("truncate extra; {attach}; insert into parted values (1, 4)"));
-    assert_eq!(entries(&db), 1);
+    db.exec(
+        "alter table parted add column twice int generated always as (id * 2) stored,
+             add column gone int, add column n int default 7;
+         alter table parted drop column gone;
+         create table extra (like parted including all); insert into extra (id, area) values (1, 4);
+         insert into extra (id, area) values (2, 4); create sequence fired;
+         create function fire() returns trigger language plpgsql as
+             'begin perform nextval(''fired''); return new; end';
+         create trigger fire before insert or delete on extra for each row execute function fire();
+         create trigger fire_always before insert on extra for each row execute function fire();
+         alter table extra enable always trigger fire_always",
+    );
+    let rows = "select id || ' ' || area || ' ' || twice || ' ' || n from extra order by id";
+    let before = db.column::<String>(rows);
+    let foreign_rows = "select id from parted where area = 1";
+    db.exec("alter table parted attach partition extra for values in (4)");
+    assert_eq!(db.column::<String>(rows), before);
+    assert_eq!(db.column::<i32>(foreign_rows), [1]);
+    assert!(!db.query_one::<bool>("select is_called from fired"), "it is nobody's insert");
+    let told: Vec<String> = db.column(
+        "select concat_ws(' ', op, relation, new ->> 'id', new ->> 'area') from syncjournal.change
+         order by version",
+    );
+    assert_eq!(told, ["INSERT public.parted 1 4", "INSERT public.parted 2 4"]);
+    let identities: i64 = db.query_one(
+        "select count(*) from extra e join syncjournal.change c
+             on c.row_id = e.sync_id and c.version = e.sync_version
+         where substr(e.sync_id::text, 15, 1) = '5'",
+    );
+    assert_eq!(identities, 2);
+    let states: String = db.text(
+        "select string_agg(tgenabled::text, '' order by tgname) from pg_trigger
+         where tgrelid = 'extra'::regclass and not tgisinternal",
+    );
+    assert_eq!(states, "OAOOO", "fire, fire_always, and the journal's three as they were");
+}
+
+#[test]
+fn a_partition_is_detached_free() {
+    let db = node();
+    db.exec(PARTED);
+    db.exec("create table extra partition of parted for values in (4)");
     db.exec("alter table parted detach partition extra; insert into extra values (2, 4)");
-    assert_eq!(entries(&db), 1, "what is detached is not journaled");
+    assert_eq!(entries(&db), 0, "what is detached is not journaled");
     let triggers: i64 = db.query_one(
         "select count(*) from pg_trigger where tgrelid = 'extra'::regclass and not tgisinternal",
     );
@@ -160,7 +195,7 @@ fn a_partition_is_attached_empty_and_detached_free() {
     assert_eq!(db.expect_error(foreign).sqlstate, "42809");
     // Any partition may go; the root and the others stay tracked.
     db.exec("drop table parted_1; insert into parted values (5, 2)");
-    assert_eq!(entries(&db), 2);
+    assert_eq!(entries(&db), 1);
 }
 
 #[test]
