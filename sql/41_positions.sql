@@ -49,7 +49,13 @@ begin
         return;
     end if;
     update syncjournal.set_log s set confirmed_at = now() where s.set_id = confirm_sync.set_id;
-    update syncjournal.peer_activity set sync_count = sync_count + 1 where peer_id = made.peer_id;
+    -- Counted here and not when the set is made: an agent applies a set while its making is under
+    -- way, and two that bring sets opposite ways would wait for each other's totals, unseen by
+    -- either server.
+    update syncjournal.peer_activity
+    set sync_count = sync_count + 1, entries_sent = entries_sent + made.entries,
+        bytes_sent = bytes_sent + made.bytes
+    where peer_id = made.peer_id;
     perform syncjournal.confirm_position(to_peer, made.to_snapshot);
 end
 $$;

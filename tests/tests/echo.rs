@@ -1,7 +1,7 @@
 //! What came from a peer is not sent back to it, and travels on to others under its own version.
 
 use syncjournal_tests::{
-    Agent, Db, assert_same_rows, carry, introduce, table_rows, triple, wait_until,
+    Agent, AgentCommand, Db, assert_same_rows, carry, introduce, table_rows, triple, wait_until,
 };
 
 const CHANGES: &str = "select count(*) from syncjournal.change where relation = 'public.item'";
@@ -64,6 +64,9 @@ fn entries_go_round_a_live_ring_once() {
              destination = \"{destination}\"\ndirection = \"both\"\nmode = \"live\"\n"
         );
     }
+    // The first copies, of empty tables: what is written from here on travels as entries alone.
+    let synced = AgentCommand::new(&config).arg("sync").finish();
+    assert_eq!(synced.code, Some(0), "{synced:#?}");
     let agent = Agent::run(&config);
     a.exec("insert into item values (1, 'from a')");
     b.exec("insert into item values (2, 'from b')");

@@ -11,8 +11,10 @@ use tokio_postgres::tls::TlsConnect;
 use tokio_postgres::{Client, Config};
 
 /// Timeouts that a DBA sets for people would cut a long catch-up in two. A target that has
-/// `idle_in_transaction_session_timeout` would lose a transaction while the source is slow.
-pub(crate) const SESSION_OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 \
+/// `idle_in_transaction_session_timeout` would lose a transaction while the source is slow. But a
+/// lock is not waited for without end: two flows that wait for each other through two databases are
+/// a deadlock that neither server sees. The one that gives up first tries again.
+pub(crate) const SESSION_OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=60s -c idle_in_transaction_session_timeout=0 \
      -c extra_float_digits=3 -c datestyle=ISO -c intervalstyle=postgres -c client_encoding=UTF8";
 
 /// What `pg_stat_activity` shows as `application_name`: `syncjournal/<link>`.

@@ -37,9 +37,4 @@ pub fn record(request: &Request, set_id: Uuid, parts: u32, totals: Totals) {
             count(totals.bytes),
         ],
     );
-    query::execute(
-        "update syncjournal.peer_activity set entries_sent = entries_sent + $2, \
-            bytes_sent = bytes_sent + $3 where peer_id = $1",
-        &[Arg::Int2(request.peer.peer_id), count(totals.entries), count(totals.bytes)],
-    );
 }
