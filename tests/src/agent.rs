@@ -134,11 +134,7 @@ impl Agent {
     pub fn wait(mut self) -> Finished {
         let start = Instant::now();
         while self.is_running() {
-            assert!(
-                start.elapsed() < TIME_TO_END,
-                "the agent does not end; it has said:\n{}",
-                self.stderr()
-            );
+            assert!(start.elapsed() < TIME_TO_END, "the agent does not end");
             std::thread::sleep(PAUSE);
         }
         let status = self.child.wait().expect("a child can be waited for");
@@ -156,6 +152,10 @@ impl Drop for Agent {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            // A test that failed is understood by what the agent has said.
+            eprintln!("the agent's standard error:\n{}", self.stderr());
+        }
         if let Some(guard) = self.guard.take() {
             guard.release();
         }
