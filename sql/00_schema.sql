@@ -19,4 +19,4 @@ $roles$;
 
 -- An agent logs in as a member; the streaming itself needs REPLICATION on the login role,
 -- since role attributes are not inherited.
-grant syncjournal_reader to syncjournal_agent, syncjournal_admin;
+grant syncjournal_reader to syncjournal_agent;

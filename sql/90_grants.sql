@@ -27,4 +27,15 @@ grant execute on function
     syncjournal.describe_set(bytea)
 to syncjournal_agent;
 
-grant execute on all functions in schema syncjournal to syncjournal_admin;
+-- The admin: whatever is meant to be called. What stands behind these functions is nobody's, since
+-- some of it acts with the rights of others.
+grant syncjournal_agent to syncjournal_admin;
+grant execute on function
+    syncjournal.create_node(text, text, text, text), syncjournal.adopt_clone(text),
+    syncjournal.track(regclass, text, text[], text, text[], text[], regproc),
+    syncjournal.track_all(text[], text[], text), syncjournal.untrack(regclass, boolean),
+    syncjournal.alter_tracking(regclass, text, text[], text, text[], text[], regproc),
+    syncjournal.add_peer(text, uuid, text[], text[], text[], text),
+    syncjournal.alter_peer(text, uuid, text[], text[], text[], text, boolean),
+    syncjournal.drop_peer(text)
+to syncjournal_admin;
