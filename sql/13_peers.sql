@@ -44,10 +44,11 @@ create table syncjournal.set_log (
 
 create index set_log_peer_id on syncjournal.set_log (peer_id, made_at);
 
--- Running totals of each peer, one row made with the peer. What was sent is in set_log: prep_sync holds
--- no lock here that an apply could wait for.
+-- Running totals of each peer, one row made with the peer.
 create table syncjournal.peer_activity (
     peer_id int2 primary key references syncjournal.registered_peer on delete cascade,
+    entries_sent int8 not null default 0,
+    bytes_sent int8 not null default 0,
     entries_applied int8 not null default 0,
     bytes_applied int8 not null default 0,
     conflicts int8 not null default 0,

@@ -33,7 +33,7 @@ select p.peer_name as name,
             then 'needs full set'
         when waiting.entries > 0 then 'behind'
         else 'current' end as state,
-    sent.entries as entries_sent, sent.bytes as bytes_sent, a.entries_applied, a.bytes_applied,
+    a.entries_sent, a.bytes_sent, a.entries_applied, a.bytes_applied,
     waiting.entries as lag_entries,
     greatest(extract(epoch from
         pg_catalog.clock_timestamp() - syncjournal.version_time(waiting.oldest)), 0) as lag_seconds,
@@ -43,10 +43,6 @@ select p.peer_name as name,
     a.last_error, a.last_error_at, a.last_sync_at
 from syncjournal.registered_peer p
     join syncjournal.peer_activity a using (peer_id)
-    cross join lateral (
-        select coalesce(sum(s.entries), 0)::int8 as entries, coalesce(sum(s.bytes), 0)::int8 as bytes
-        from syncjournal.set_log s
-        where s.peer_id = p.peer_id and s.direction = 'sent') sent
     cross join lateral (select coalesce(p.confirmed, '1:1:') as snapshot) reached
     cross join lateral (
         select coalesce(sum(j.entries), 0) as entries,

@@ -1,7 +1,8 @@
 //! What came from a peer is not sent back to it, and travels on to others under its own version.
 
 use syncjournal_tests::{
-    Agent, AgentCommand, Db, assert_same_rows, carry, introduce, table_rows, triple, wait_until,
+    Agent, AgentCommand, Db, assert_same_rows, carry, introduce, pair, table_rows, triple,
+    wait_until,
 };
 
 const CHANGES: &str = "select count(*) from syncjournal.change where relation = 'public.item'";
@@ -88,4 +89,28 @@ fn entries_go_round_a_live_ring_once() {
     for db in [&a, &b, &c] {
         assert_eq!(db.query_one::<i64>(CHANGES), 5, "each entry once in {}", db.name());
     }
+}
+
+/// Both ends have much to give each other when the link starts.
+#[test]
+fn two_first_copies_in_opposite_directions_do_not_wait_for_each_other() {
+    let (a, b) = pair();
+    introduce(&[(&a, "a"), (&b, "b")]);
+    for (db, offset) in [(&a, 0), (&b, 100_000)] {
+        db.exec("create table item (id int primary key, label text)");
+        db.exec(&format!(
+            "insert into item select {offset} + n, repeat('x', 50) from generate_series(1, 20000) n"
+        ));
+        db.exec("select syncjournal.track('item')");
+    }
+    let agent = Agent::run(&format!(
+        "[node.a]\ndsn = \"{}\"\n[node.b]\ndsn = \"{}\"\n[[link]]\nname = \"a-b\"\n\
+         source = \"a\"\ndestination = \"b\"\ndirection = \"both\"\nmode = \"live\"\n",
+        a.dsn(),
+        b.dsn()
+    ));
+    let rows = |db: &Db| db.query_one::<i64>("select count(*) from item");
+    wait_until("both have all rows", || rows(&a) == 40_000 && rows(&b) == 40_000);
+    assert_eq!(agent.stop().code, Some(0));
+    assert_same_rows(&a, &b, "item");
 }

@@ -14,8 +14,7 @@ pub struct Totals {
 }
 
 /// Writes the set into the log, with its last part: a set that was not read to its end can
-/// neither be applied as a whole nor confirmed. Only inserts: this transaction is open for as long as
-/// the peer applies, and a lock that our own apply of the peer's sets wants would let both wait for ever.
+/// neither be applied as a whole nor confirmed.
 pub fn record(request: &Request, set_id: Uuid, parts: u32, totals: Totals) {
     let mode = match request.mode {
         Mode::Full => "full",
