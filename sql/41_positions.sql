@@ -60,6 +60,16 @@ begin
 end
 $$;
 
+-- What went wrong last between this database and a peer, as its agent saw it.
+create function syncjournal.note_error(peer text, error text) returns void
+language sql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+    update syncjournal.peer_activity a
+    set last_error = left(error, 1000), last_error_at = now()
+    from syncjournal.registered_peer p
+    where p.peer_id = a.peer_id and p.peer_name = peer
+$$;
+
 -- How far this database has come with a source; no row: it has nothing from there.
 create function syncjournal.received_position(
     source_node uuid, out snapshot pg_snapshot, out set_id uuid, out part int4)

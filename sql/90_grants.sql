@@ -22,6 +22,7 @@ grant execute on function
     syncjournal.exported_tables(text, text[], text[]), syncjournal.layout_definition(int4),
     syncjournal.received_position(uuid), syncjournal.stream_position(),
     syncjournal.confirm_position(text, pg_snapshot), syncjournal.confirm_sync(uuid),
+    syncjournal.note_error(text, text),
     syncjournal.ensure_publication(), syncjournal.prune(),
     syncjournal.prep_sync(text, text, text[], text[]), syncjournal.apply(bytea, boolean),
     syncjournal.describe_set(bytea)

@@ -87,6 +87,15 @@ impl Database {
         row.try_get(0).map_err(|error| self.explain(error))
     }
 
+    /// Leaves an error in the view of a peer.
+    pub(crate) async fn note_error(&self, peer: &str, error: &str) -> Result<()> {
+        self.session
+            .execute("select syncjournal.note_error($1, $2)", &[&peer, &error])
+            .await
+            .map_err(|error| self.explain(error))?;
+        Ok(())
+    }
+
     /// Takes the flow from `source` for this session; two agents on one flow would get in each
     /// other's way. False where another session has it.
     pub(crate) async fn claim(&self, source: Uuid) -> Result<bool> {

@@ -12,7 +12,9 @@ use tokio::time::{Instant, sleep};
 
 /// A predecessor that was killed may still be at work in the server: so long is it waited for.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(20);
-const CLAIM_EVERY: Duration = Duration::from_millis(250);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A running service has a backlog to bring: so long does a `sync` beside it wait for that.
+const OTHER_AGENT_PATIENCE: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub(crate) struct Ends {
@@ -68,18 +70,34 @@ impl Ends {
 
     /// Takes the flow for this session; waits for one that has it.
     pub(crate) async fn claim(&self) -> Result<()> {
-        let source = self.source.database.identity.node_id;
         let until = Instant::now() + CLAIM_PATIENCE;
-        while !self.target.database.claim(source).await? {
-            if Instant::now() >= until {
-                return Err(Error::new(Kind::Connection, "another agent is at work on this flow")
-                    .at(&self.flow)
-                    .hint(
-                        "See pg_stat_activity of the target for application_name syncjournal/.",
-                    ));
-            }
-            sleep(CLAIM_EVERY).await;
+        while !self.try_claim().await? {
+            self.wait_until(until).await?;
         }
+        Ok(())
+    }
+
+    /// Takes the flow if no other session has it.
+    pub(crate) async fn try_claim(&self) -> Result<bool> {
+        self.target.database.claim(self.source.database.identity.node_id).await
+    }
+
+    /// Waits until the agent that has the flow has brought everything.
+    pub(crate) async fn await_other_agent(&self) -> Result<()> {
+        let until = Instant::now() + OTHER_AGENT_PATIENCE;
+        while self.source.is_ahead().await? {
+            self.wait_until(until).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_until(&self, until: Instant) -> Result<()> {
+        if Instant::now() >= until {
+            return Err(Error::new(Kind::Connection, "another agent is at work on this flow")
+                .at(&self.flow)
+                .hint("Look for application_name syncjournal/ in the target's pg_stat_activity."));
+        }
+        sleep(LOOK_EVERY).await;
         Ok(())
     }
 

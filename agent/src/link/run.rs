@@ -5,7 +5,9 @@ use super::live::Live;
 use super::state::State;
 use super::sync::sync_flow;
 use crate::config::{Flow, Mode, Schedule};
-use crate::error::{Error, Result};
+use crate::database::Database;
+use crate::error::{Error, Kind, Result};
+use crate::net::SessionName;
 use chrono::Local;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -36,6 +38,7 @@ async fn keep_live(flow: &Flow, stop: &CancellationToken, shown: &watch::Sender<
         }
         let wait = backoff.after(begun.elapsed());
         log_failure(&error, wait);
+        note_failure(flow, &error).await;
         shown.send_replace(State::Retrying { error: error.chain() });
         pause(stop, wait).await;
     }
@@ -89,6 +92,22 @@ async fn keep_schedule(
                 tracing::error!(error = %error.chain(), hint = error.hint_text(), "failed");
             }
         }
+    }
+}
+
+/// Leaves the error where `status` and the target's `stat_peer` show it. A connection that is lost
+/// tells nothing about the data, and the target may be the one that is gone.
+async fn note_failure(flow: &Flow, error: &Error) {
+    if error.kind == Kind::Connection {
+        return;
+    }
+    let name = SessionName::of_link(&flow.link.name);
+    let noted = async {
+        let target = Database::connect(&flow.target, &name).await?;
+        target.note_error(&flow.source.name, &error.chain()).await
+    };
+    if let Err(error) = noted.await {
+        tracing::debug!(error = %error.chain(), "could not note the error at the target");
     }
 }
 

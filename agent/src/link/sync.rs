@@ -51,13 +51,18 @@ pub(crate) async fn sync_flow(
 ) -> Result<FlowReport> {
     let mut ends = Ends::connect(flow, &SessionName::of_link(&flow.link.name)).await?;
     ends.register().await?;
-    ends.claim().await?;
     let mut report = FlowReport::new(flow);
     if !ends.offer().await?.active {
         tracing::warn!(%flow, "the peer is not active: nothing is brought");
         return Ok(report);
     }
     ends.source.check_patterns(flow).await?;
+    if !full && !ends.try_claim().await? {
+        tracing::info!(%flow, "a running agent has this flow: waiting until it is up to date");
+        ends.await_other_agent().await?;
+        report.unsettled = ends.target.unsettled(&ends.target_peer).await?;
+        return Ok(report);
+    }
     report.first_sync = !align(&ends).await?;
     if full || report.first_sync {
         let window = bring(&mut ends, WindowMode::Full, stop).await?;

@@ -251,3 +251,32 @@ fn a_stopped_agent_leaves_no_slot_behind() {
     drop(agent);
     wait_until("the slot is gone", || hq.query_one::<i64>(&slots) == 0);
 }
+
+#[test]
+fn an_error_that_needs_a_person_is_seen_in_status_and_waited_out() {
+    let (hq, branch) = offices();
+    let config = link(&hq, &branch, "");
+    let _agent = Agent::run(&config);
+    wait_for_state(&config, "streaming");
+    branch.exec("alter table item add check (amount < 10)");
+    hq.exec("insert into item values (1, 'dear', 10)");
+    let last_error = "select coalesce(max(last_error), '') from syncjournal.stat_peer";
+    wait_until("the target shows it", || branch.text(last_error).contains("item_amount_check"));
+    let told = AgentCommand::new(&config).args(&["status", "--json"]).finish().stdout;
+    assert!(told.contains("item_amount_check"), "{told}");
+    hq.exec("insert into item values (2, 'waits behind it')");
+    branch.exec("alter table item drop constraint item_amount_check");
+    wait_until("both rows come, in order", || same(&hq, &branch));
+}
+
+#[test]
+fn a_sync_beside_the_service_waits_for_it() {
+    let (hq, branch) = offices();
+    let config = link(&hq, &branch, "");
+    let _agent = Agent::run(&config);
+    wait_for_state(&config, "streaming");
+    hq.exec("insert into item values (1, 'one')");
+    let finished = AgentCommand::new(&config).arg("sync").finish();
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+    assert_same_rows(&hq, &branch, "item");
+}
