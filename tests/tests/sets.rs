@@ -337,6 +337,27 @@ fn columns_are_matched_by_name() {
 }
 
 #[test]
+fn a_column_that_the_target_excludes_is_not_taken() {
+    let (hq, branch) = pair();
+    introduce(&[(&hq, "hq"), (&branch, "branch")]);
+    for db in [&hq, &branch] {
+        db.exec("create table item (secret text default 'own', id int primary key, label text)");
+    }
+    hq.exec("select syncjournal.track('item')");
+    branch.exec("select syncjournal.track('item', exclude_columns => '{secret}')");
+    hq.exec("insert into item values ('hidden', 1, 'one'), ('hidden', 2, 'two')");
+    carry(&hq, &branch, "full");
+    hq.exec(
+        "update item set secret = 'more', label = 'uno' where id = 1;
+             update item set secret = 'more' where id = 2",
+    );
+    carry(&hq, &branch, "changes");
+    let rows: Vec<String> =
+        branch.column("select concat_ws(' ', id, label, secret) from item order by id");
+    assert_eq!(rows, ["1 uno own", "2 two own"]);
+}
+
+#[test]
 fn the_later_update_wins_and_the_other_can_be_read() {
     let (hq, branch) = offices();
     hq.exec("insert into item values (1, 'both', 1), (2, 'both', 2), (3, 'both', 3)");

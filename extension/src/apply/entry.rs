@@ -28,7 +28,8 @@ pub struct Table {
 #[derive(Clone, Copy, Debug)]
 pub struct Incoming<'a> {
     pub entry: &'a Entry<'a>,
-    pub places: &'a [usize],
+    /// None where the column is not taken here.
+    pub places: &'a [Option<usize>],
 }
 
 impl<'a> Incoming<'a> {
@@ -40,12 +41,22 @@ impl<'a> Incoming<'a> {
             _ => Some(self.entry.values()),
         };
         let whole = whole.into_iter().flatten();
-        let whole = whole.enumerate().map(|(column, value)| (places[column], value));
-        whole.chain(self.entry.changes().map(|change| (places[change.column], change.new)))
+        let whole = whole.enumerate().filter_map(|(column, value)| Some((places[column]?, value)));
+        let changes = self.entry.changes();
+        whole.chain(changes.filter_map(|change| Some((places[change.column]?, change.new))))
+    }
+
+    /// Whether all columns that the entry names are columns of its layout.
+    pub fn fits_layout(self) -> bool {
+        let count = self.places.len();
+        match self.entry.operation {
+            Operation::Update => self.entry.changes().all(|change| change.column < count),
+            _ => self.entry.values().len() <= count,
+        }
     }
 
     fn step(self) -> Step {
-        step_of(self.entry, |column| self.places.get(column).copied())
+        step_of(self.entry, |column| self.places.get(column).copied().flatten())
     }
 
     /// What the entry alone says of the row.

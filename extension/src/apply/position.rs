@@ -108,8 +108,8 @@ impl Position {
         let snapshot = snapshot.or(self.snapshot.as_ref()).map(ToString::to_string);
         let pending = !last || header.continues;
         query::execute(
-            "update syncjournal.received set snapshot = $2::pg_snapshot, set_id = $3, part = $4, \
-                received_at = pg_catalog.now() where node_id = $1",
+            "update syncjournal.received set snapshot = $2::pg_snapshot, set_id = $3, \
+                part = case when $3 is not null then $4 end, received_at = pg_catalog.now() where node_id = $1",
             &[
                 Arg::Uuid(*header.source.node_id.as_bytes()),
                 snapshot.as_deref().map_or(Arg::NoText, Arg::Text),

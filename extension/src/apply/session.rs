@@ -26,8 +26,8 @@ enum Route {
     Table {
         /// Place in `tables`.
         table: usize,
-        /// For each column of the layout its place in the table's layout here.
-        places: Vec<usize>,
+        /// For each column of the layout its place in the table's layout here, if it is taken.
+        places: Vec<Option<usize>>,
         /// The layout's number in this database.
         layout_id: i32,
     },
@@ -97,10 +97,10 @@ impl<'a> Session<'a> {
             if entry.version.time() > self.latest {
                 ahead_of_clock(entry.version, &header.source.name);
             }
-            if entry.values().len() > places.len() {
+            let incoming = Incoming { entry: &entry, places };
+            if !incoming.fits_layout() {
                 damaged("an entry has more columns than its table");
             }
-            let incoming = Incoming { entry: &entry, places };
             let applied = self.arena.run(|| match entry.operation {
                 Operation::Truncate => table.truncate(entry.version),
                 Operation::State => table.state(incoming),
@@ -169,10 +169,33 @@ fn route(definition: &RelationLayout, source: &Source, tables: &mut Vec<Table>) 
         });
         tables.len() - 1
     });
-    let here = tables[place].target.layout();
-    let places = here.map_from(definition).unwrap_or_else(|error| mismatch(definition, &error));
+    let places = places(definition, &tables[place].target);
     let layout_id = layout::register(definition, Some(tracked.relation_id));
     Route::Table { table: place, places, layout_id }
+}
+
+/// Matches the columns by name. What tracking excludes here is not taken.
+fn places(definition: &RelationLayout, target: &Target) -> Vec<Option<usize>> {
+    let here = target.layout();
+    let excluded = match here.map_from(definition) {
+        Ok(places) => return places.into_iter().map(Some).collect(),
+        Err(_) => excluded_columns(target.relation_id),
+    };
+    let mut taken = definition.clone();
+    taken.columns.retain(|column| !excluded.contains(&column.name));
+    let places = here.map_from(&taken).unwrap_or_else(|error| mismatch(definition, &error));
+    let mut places = places.into_iter();
+    let is_excluded = |name: &String| excluded.contains(name);
+    let columns = definition.columns.iter();
+    columns.map(|column| if is_excluded(&column.name) { None } else { places.next() }).collect()
+}
+
+fn excluded_columns(relation_id: i32) -> Vec<String> {
+    let sql = "select pg_catalog.unnest(exclude_columns)::text \
+        from syncjournal.tracked_relation where relation_id = $1";
+    let mut excluded = Vec::new();
+    query::run(View::Newest, sql, &[Arg::Int4(relation_id)], |row| excluded.extend(row.text(1)));
+    excluded
 }
 
 fn mismatch(definition: &RelationLayout, error: &Mismatch<'_>) -> ! {
