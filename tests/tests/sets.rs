@@ -242,7 +242,7 @@ fn a_savepoint_takes_half_a_transaction_back() {
     let (hq, branch) = offices();
     let parts = large_transaction(&hq, &branch);
     let mut session = branch.session();
-    let mut apply = |session: &mut Session, part: &[u8]| {
+    let apply = |session: &mut Session, part: &[u8]| {
         session.client().query("select syncjournal.apply($1)", &[&part]).expect("applied");
     };
     session.exec("begin; savepoint a");
