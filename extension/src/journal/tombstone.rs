@@ -1,6 +1,6 @@
 //! Tombstones: what became of rows that are gone, for entries that come late.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use syncjournal_core::{RowId, Version};
@@ -22,8 +22,8 @@ pub fn of(relation_id: i32, row: RowId) -> Version {
 /// Sets a stone for each version that deletes a row or (the nil row) truncates a relation; they
 /// come in their order.
 pub fn bury(deletions: impl Iterator<Item = (i32, RowId, Version)>) {
-    // A row deleted twice has one stone, the later.
-    let stones: HashMap<(i32, RowId), Version> =
+    // A row deleted twice has one stone, the later. In order, for the index's sake.
+    let stones: BTreeMap<(i32, RowId), Version> =
         deletions.map(|(relation, row, version)| ((relation, row), version)).collect();
     if stones.is_empty() {
         return;
