@@ -81,6 +81,13 @@ fn random_work_on_three_nodes_converges() {
             carry(from, to, "changes");
         }
     }
+    for db in nodes {
+        let pending = db.rows(
+            "select conflict_type, row_id, base_version, local_version, remote_version, local, remote
+             from syncjournal.conflict where status = 'pending'",
+        );
+        assert!(pending.is_empty(), "{} waits for a person: {pending:#?}", db.name());
+    }
     for (from, to) in pairs {
         let rest = carry(from, to, "changes");
         assert_eq!(rest.entries - rest.skipped, 0, "everything has travelled");

@@ -236,7 +236,8 @@ impl Table {
 
     fn update_absent(&mut self, incoming: Incoming<'_>, stone: Option<Version>) -> Option<Applied> {
         let Entry { version, prev, .. } = *incoming.entry;
-        let Some(death) = stone.or_else(|| self.tombstones.truncated()) else {
+        // A row that came back after its tombstone may have gone again by a truncation.
+        let Some(death) = stone.max(self.tombstones.truncated()) else {
             return Some(self.never_here(incoming));
         };
         let mut state = None;

@@ -90,7 +90,8 @@ impl Table {
             if version.is_nil() || relation == Relation::Known || stone > version {
                 return Some(Applied::Skipped);
             }
-        } else if self.tombstones.truncated().is_some_and(|truncated| truncated > version) {
+        }
+        if self.tombstones.truncated().is_some_and(|truncated| truncated > version) {
             return Some(Applied::Skipped);
         }
         let written = self.target.insert(row, version, incoming.assignments());
