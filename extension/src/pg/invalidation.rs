@@ -31,12 +31,12 @@ pub fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // SAFETY: the callback is a function of this library, which stays loaded.
-        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(on_relation), 0.into()) };
+        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(syncjournal_on_relation), 0.into()) };
     });
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn on_relation(_argument: pg_sys::Datum, relid: Oid) {
+unsafe extern "C-unwind" fn syncjournal_on_relation(_argument: pg_sys::Datum, relid: Oid) {
     ANY.set(true);
     let noted = relid != Oid::INVALID
         && PENDING.with(|pending| {

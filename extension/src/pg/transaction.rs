@@ -1,7 +1,8 @@
 //! The current transaction: its callbacks, its numbers, where the WAL stands.
 //!
 //! Callbacks are registered once, when the library is loaded. Those of a finished transaction may
-//! not raise an error: Postgres would take the whole server down.
+//! not raise an error: Postgres would take the whole server down. They are exported symbols, so
+//! their names say whose they are.
 
 use pgrx::pg_sys;
 
@@ -39,13 +40,13 @@ pub fn on_events(transaction: OnTransaction, subtransaction: OnSubtransaction) {
     // SAFETY: both callbacks are functions of this library, which stays loaded to the backend's
     // end, as the handlers do.
     unsafe {
-        pg_sys::RegisterXactCallback(Some(transaction_callback), argument);
-        pg_sys::RegisterSubXactCallback(Some(subtransaction_callback), argument);
+        pg_sys::RegisterXactCallback(Some(syncjournal_on_transaction), argument);
+        pg_sys::RegisterSubXactCallback(Some(syncjournal_on_subtransaction), argument);
     }
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn transaction_callback(
+unsafe extern "C-unwind" fn syncjournal_on_transaction(
     event: pg_sys::XactEvent::Type,
     argument: *mut std::ffi::c_void,
 ) {
@@ -66,7 +67,7 @@ unsafe extern "C-unwind" fn transaction_callback(
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn subtransaction_callback(
+unsafe extern "C-unwind" fn syncjournal_on_subtransaction(
     event: pg_sys::SubXactEvent::Type,
     _own: pg_sys::SubTransactionId,
     _parent: pg_sys::SubTransactionId,
