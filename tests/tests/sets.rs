@@ -634,6 +634,22 @@ fn what_a_node_received_travels_on() {
 }
 
 #[test]
+fn an_error_names_the_row_the_table_and_the_source() {
+    let (hq, branch) = offices();
+    hq.exec("insert into item values (1, 'hq', 1), (2, 'hq', 2)");
+    branch.exec("insert into item values (2, 'branch', 2)");
+    let parts = prepare_set(&hq, &branch, "changes");
+    let applied = branch.own().client().query("select syncjournal.apply($1)", &[&parts[0]]);
+    let error = applied.expect_err("another row has the key");
+    let told = error.as_db_error().expect("from the server");
+    assert_eq!(told.code().code(), "23505");
+    let row = hq.text("select sync_id from item where id = 2");
+    let place = told.hint().unwrap_or_default();
+    assert!(place.contains(&row) && place.contains("item") && place.contains("hq"), "{place}");
+    assert_eq!(labels(&branch), ["2 branch"], "nothing of the set is there");
+}
+
+#[test]
 fn a_row_changed_by_others_meanwhile_is_waited_for() {
     let (hq, branch) = offices();
     hq.exec("insert into item values (1, 'one', 1)");

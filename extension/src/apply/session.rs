@@ -14,6 +14,7 @@ use super::tombstones::Tombstones;
 use crate::error::Failure;
 use crate::journal::{self, Appender, FrameRow};
 use crate::pg::arena::Arena;
+use crate::pg::context::ErrorContext;
 use crate::pg::open_table::table_by_name;
 use crate::pg::query::{self, Arg, View};
 use crate::{layout, prep_sync};
@@ -90,10 +91,16 @@ impl<'a> Session<'a> {
             });
         }
         let table = &mut tables[*table];
+        let RelationLayout { schema, table: name, .. } = definition;
+        let context = ErrorContext::enter(&format!(
+            "table \"{schema}.{name}\", from node \"{}\"",
+            header.source.name
+        ));
         let mut count = 0;
         for entry in frame::entries(id, bytes) {
             let entry = entry.unwrap_or_else(|error| super::set_error::raise(&error.into()));
             count += 1;
+            context.row(entry.row.0);
             if entry.version.time() > self.latest {
                 ahead_of_clock(entry.version, &header.source.name);
             }

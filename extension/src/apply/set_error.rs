@@ -14,7 +14,7 @@ pub fn raise(error: &SetError) -> ! {
         ),
         SetError::NewerFormat { .. } => (
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            "The extension must be upgraded here first: alter extension syncjournal update.",
+            "Update the extension here first: alter extension syncjournal update.",
         ),
         SetError::Checksum | SetError::Damaged(_) | SetError::Body(_) => (
             PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,

@@ -3,6 +3,7 @@
 pub mod arena;
 pub mod backtrace;
 pub mod catalog;
+pub mod context;
 pub mod defaults;
 pub mod invalidation;
 pub mod json;
