@@ -253,3 +253,23 @@ fn changes_go_with_the_extension_that_their_transaction_drops() {
     assert_eq!(db.query_one::<i64>("select count(*) from t"), 1);
     db.exec("insert into t values (2)");
 }
+
+#[test]
+fn a_procedure_that_commits_on_its_way_replays() {
+    let db = tracking("t", "id int primary key, n int default 0");
+    steps(&db, &[
+        "create procedure work() language plpgsql as $$ begin
+             for i in 1..20 loop
+                 insert into t values (i);
+                 update t set n = n + 1 where id <= i;
+                 if i % 3 = 0 then rollback; elsif i % 2 = 0 then commit; end if;
+             end loop;
+         end $$",
+        "call work()",
+        "begin; insert into t values (100); commit and chain; update t set n = 0; rollback and chain;
+             delete from t where id = 2; commit",
+    ]);
+    assert_replays(&db, "t");
+    let versions = "select count(distinct xid) from syncjournal.journal";
+    assert!(db.query_one::<i64>(versions) > 5);
+}
