@@ -17,6 +17,8 @@
 //! The agent holds no truth of its own: how far a target has come stands in the target, written
 //! with the rows. It may be killed at any moment.
 
+#![forbid(unsafe_code)]
+
 mod cli;
 mod config;
 mod conninfo;

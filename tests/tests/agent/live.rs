@@ -97,6 +97,35 @@ fn a_large_transaction_is_never_seen_in_half() {
 }
 
 #[test]
+fn a_target_that_is_held_up_does_not_break_the_stream() {
+    let options = Options::default().set("wal_sender_timeout", "2s");
+    let (hq, branch) = (Db::fresh(&Cluster::start(options)), Db::fresh(shared(1)));
+    furnish(&hq, "hq");
+    furnish(&branch, "branch");
+    let config = link(&hq, &branch, "");
+    let agent = Agent::run(&config);
+    wait_for_state(&config, "streaming");
+    let mut lock = branch.session();
+    lock.exec("begin; lock table item in access exclusive mode");
+    // More than the agent holds in memory, and a row that alone is more than that.
+    for (first, rows, kilobytes) in [(1, 40, 500), (101, 1, 20_000)] {
+        hq.exec(&format!(
+            "insert into item select i, (
+                 select string_agg(md5(i::text || k::text), '') from generate_series(1, {}) k)
+             from generate_series({first}, {first} + {rows} - 1) i",
+            kilobytes * 1000 / 32
+        ));
+    }
+    // Long enough for the server to lose patience three times over.
+    std::thread::sleep(Duration::from_secs(7));
+    lock.exec("commit");
+    wait_until("all of it is there", || count(&branch) == 41);
+    assert_same_rows(&hq, &branch, "item");
+    assert!(!agent.stderr().contains("will try again"), "{}", agent.stderr());
+    assert_eq!(agent.stop().code, Some(0));
+}
+
+#[test]
 fn both_ways_and_nothing_goes_round() {
     let (hq, branch) = offices();
     let config = link(&hq, &branch, "direction = \"both\"");
