@@ -3,7 +3,7 @@
 //!
 //! `SYNCJOURNAL_SEED` replays one run; `SYNCJOURNAL_ROUNDS` makes it longer.
 
-use syncjournal_tests::{Db, assert_same_rows, carry, introduce, triple};
+use syncjournal_tests::{Db, assert_same_rows, carry, introduce, table_rows, triple};
 
 /// A small generator, so that a seed means the same everywhere (splitmix64).
 struct Random(u64);
@@ -28,7 +28,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 /// One statement on a handful of rows, so that nodes meet on them.
 fn statement(random: &mut Random) -> String {
-    let id = format!("00000000-0000-0000-0000-{:012}", random.below(12));
+    let id = format!("00000000-0000-0000-0000-{:012}", 1 + random.below(12));
     let value = random.below(1000);
     match random.below(12) {
         0..3 => format!(
@@ -48,6 +48,31 @@ fn work(random: &mut Random, db: &Db) {
     let statements: Vec<String> = (0..=random.below(3)).map(|_| statement(random)).collect();
     let end = if random.below(8) == 0 { "rollback" } else { "commit" };
     db.exec(&format!("begin; {}; {end}", statements.join("; ")));
+}
+
+/// Panics where two nodes differ, with all that the three know of the first row that does.
+#[track_caller]
+fn explain_differences(left: &Db, right: &Db, nodes: [&Db; 3]) {
+    let (here, there) = (table_rows(left, "item"), table_rows(right, "item"));
+    let only = |these: &[String], those: &[String]| {
+        these.iter().find(|row| !those.contains(row)).map(|row| row[1..37].to_owned())
+    };
+    let Some(row) = only(&here, &there).or_else(|| only(&there, &here)) else { return };
+    for db in nodes {
+        for query in [
+            "select 'row', sync_version, n, label from item where id = ",
+            "select 'stone', version, row_id from syncjournal.tombstone
+             where row_id::text like '00000000-%' and row_id in ('00000000-0000-0000-0000-000000000000', ",
+            "select op, version, prev, new::text from syncjournal.change
+             where op = 'TRUNCATE' or row_id = ",
+            "select conflict_type, winner, base_version, local_version, remote_version, remote
+             from syncjournal.conflict where row_id = ",
+        ] {
+            let end = if query.contains(" in (") { ")" } else { "" };
+            eprintln!("{}: {:#?}", db.name(), db.rows(&format!("{query}'{row}'{end}")));
+        }
+    }
+    assert_same_rows(left, right, "item");
 }
 
 #[test]
@@ -91,7 +116,7 @@ fn random_work_on_three_nodes_converges() {
     for (from, to) in pairs {
         let rest = carry(from, to, "changes");
         assert_eq!(rest.entries - rest.skipped, 0, "everything has travelled");
-        assert_same_rows(from, to, "item");
+        explain_differences(from, to, nodes);
     }
     for db in nodes {
         let replayed: i64 = db.query_one(

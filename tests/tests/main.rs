@@ -12,6 +12,7 @@ mod echo;
 mod harness;
 mod history;
 mod node_and_peers;
+mod rows;
 mod rules;
 mod schema_check;
 mod sets;

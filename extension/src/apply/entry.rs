@@ -115,7 +115,7 @@ impl Table {
 
     fn delete(&mut self, incoming: Incoming<'_>) -> Option<Applied> {
         let applied = settled(self.target.delete(), Applied::Deleted)?;
-        self.tombstones.set(incoming.entry.row, incoming.entry.version);
+        self.tombstones.deleted(incoming.entry.row, incoming.entry.version);
         Some(applied)
     }
 
@@ -216,7 +216,7 @@ impl Table {
     fn delete_absent(&mut self, incoming: Incoming<'_>, stone: Option<Version>) -> Applied {
         let Entry { version, row, .. } = *incoming.entry;
         if stone.is_none_or(|stone| stone < version) {
-            self.tombstones.set(row, version);
+            self.tombstones.deleted(row, version);
         }
         let truncated = self.tombstones.truncated();
         if stone.is_none() && truncated.is_none() {

@@ -50,9 +50,16 @@ impl Tombstones {
         self.find(RowId::NIL)
     }
 
-    /// The row was deleted by this version.
-    pub fn set(&mut self, row: RowId, version: Version) {
-        self.fresh.insert(row, version);
+    /// The row was deleted by this version. One whose own identity is the nil uuid leaves no stone.
+    pub fn deleted(&mut self, row: RowId, version: Version) {
+        if row != RowId::NIL {
+            self.fresh.insert(row, version);
+        }
+    }
+
+    /// The table was truncated by this version.
+    pub fn set_truncated(&mut self, version: Version) {
+        self.fresh.insert(RowId::NIL, version);
     }
 
     /// Writes what is new.

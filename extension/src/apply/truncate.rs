@@ -36,7 +36,7 @@ impl Table {
                 }
             }
         }
-        self.tombstones.set(RowId::NIL, version);
+        self.tombstones.set_truncated(version);
         Applied::Deleted
     }
 

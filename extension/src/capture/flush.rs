@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use syncjournal_core::frame::FrameWriter;
-use syncjournal_core::{HybridTime, Operation, Version, limits};
+use syncjournal_core::{HybridTime, Operation, RowId, Version, limits};
 
 use crate::capture::buffer::{Batch, Pending};
 use crate::error::Failure;
@@ -45,8 +45,12 @@ pub fn flush(mut batch: Batch, split_until: Option<HybridTime>) {
     );
 }
 
+/// A row whose own identity is the nil uuid leaves no stone: that one would tell of a truncation.
 fn is_gone(entry: &Pending) -> bool {
-    matches!(entry.head.operation, Operation::Delete | Operation::Truncate)
+    match entry.head.operation {
+        Operation::Delete => entry.head.row != RowId::NIL,
+        operation => operation == Operation::Truncate,
+    }
 }
 
 fn ends_frame(
