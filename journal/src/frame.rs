@@ -4,7 +4,7 @@
 //! frame  = format (1 byte) entry*
 //! entry  = head index row [prev] [merged] [version] count value*
 //! head   = operation (3 bits) | has prev (8) | has merged (16) | has version (32)
-//! index  = zigzag varint, distance from the index that would come next
+//! index  = varint, twice the number of indexes that are left out before this one
 //! value  = 0 for NULL | varint (length + 1) bytes
 //! update = count (column old-value new-value)*, column as the distance from the one before
 //! ```
@@ -47,21 +47,13 @@ impl Head {
     }
 }
 
-/// A place in a frame that is being written, to which a rolled back savepoint returns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
-    len: usize,
-    entries: u32,
-    next_index: u32,
-    first: u16,
-    disordered: bool,
-}
-
 /// Writes a frame entry by entry.
 #[derive(Debug, Default)]
 pub struct FrameWriter {
     bytes: Vec<u8>,
-    mark: Mark,
+    entries: u32,
+    first: u16,
+    next_index: u32,
 }
 
 impl FrameWriter {
@@ -74,24 +66,12 @@ impl FrameWriter {
     /// Entries written so far.
     #[must_use]
     pub const fn entries(&self) -> u32 {
-        self.mark.entries
+        self.entries
     }
 
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.mark.entries == 0
-    }
-
-    /// Where the frame stands now.
-    #[must_use]
-    pub fn mark(&self) -> Mark {
-        Mark { len: self.bytes.len(), ..self.mark }
-    }
-
-    /// Takes back everything after `mark`, a half-written entry included.
-    pub fn truncate(&mut self, mark: Mark) {
-        self.bytes.truncate(mark.len);
-        self.mark = mark;
+        self.entries == 0
     }
 
     /// Begins an insert, delete, state or truncate with `columns` values to follow.
@@ -113,15 +93,15 @@ impl FrameWriter {
     }
 
     fn head(&mut self, head: &Head, count: usize) {
-        if self.mark.entries == 0 {
+        let index = u32::from(head.index);
+        if self.entries == 0 {
             self.bytes.push(FORMAT);
-            self.mark.first = head.index;
-            self.mark.next_index = u32::from(head.index);
+            self.first = head.index;
+            self.next_index = index;
         }
-        self.mark.disordered |= u32::from(head.index) < self.mark.next_index;
-        self.mark.entries += 1;
-        let distance = i64::from(head.index) - i64::from(self.mark.next_index);
-        self.mark.next_index = u32::from(head.index) + 1;
+        let hole = index.checked_sub(self.next_index).expect("entries come in order of index");
+        self.entries += 1;
+        self.next_index = index + 1;
 
         let flag = |bit, on| if on { bit } else { 0 };
         self.bytes.push(
@@ -130,7 +110,7 @@ impl FrameWriter {
                 | flag(HAS_MERGED, !head.merged.is_nil())
                 | flag(HAS_VERSION, head.state.is_some()),
         );
-        put_varint(&mut self.bytes, zigzag(distance));
+        put_varint(&mut self.bytes, u64::from(hole) * 2);
         self.bytes.extend_from_slice(&head.row.0);
         for parent in [head.prev, head.merged] {
             if !parent.is_nil() {
@@ -144,42 +124,11 @@ impl FrameWriter {
     }
 
     /// The finished frame: its id (given any version of the frame) and its bytes; the writer is
-    /// empty afterwards and keeps its memory.
+    /// empty afterwards.
     pub fn finish(&mut self, prefix: Version) -> (Version, Vec<u8>) {
-        let bytes = std::mem::take(&mut self.bytes);
-        let mark = std::mem::take(&mut self.mark);
-        let first = prefix.with_index(mark.first);
-        if !mark.disordered {
-            return (first, bytes);
-        }
-        in_order_of_index(first, &bytes)
+        let whole = std::mem::take(self);
+        (prefix.with_index(whole.first), whole.bytes)
     }
-}
-
-/// Rows of a nested trigger reach the buffer before the outer statement's: put them straight.
-fn in_order_of_index(first: Version, bytes: &[u8]) -> (Version, Vec<u8>) {
-    let mut parts: Vec<(Head, usize, &[u8])> = Vec::new();
-    let mut walk = Walk::new(first, bytes);
-    while let Some(Ok((entry, count_and_values))) = walk.next_entry() {
-        let state = (entry.operation == Operation::State).then_some(entry.version);
-        let head = Head {
-            index: entry.index,
-            operation: entry.operation,
-            row: entry.row,
-            prev: entry.prev,
-            merged: entry.merged,
-            state,
-        };
-        parts.push((head, entry.values.len(), count_and_values));
-    }
-    parts.sort_by_key(|(head, ..)| head.index);
-    let mut straight = FrameWriter::default();
-    straight.bytes.reserve(bytes.len());
-    for (head, count, values) in &parts {
-        straight.encoded(head, *count, values);
-    }
-    let first = first.with_index(straight.mark.first);
-    (first, straight.bytes)
 }
 
 /// Writes the values of a row, in the layout's order.
@@ -273,7 +222,7 @@ impl<'a> Iterator for Entries<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let checked = match self.walk.next_entry()? {
-            Ok((entry, _)) => self.check(entry),
+            Ok(entry) => self.check(entry),
             Err(error) => Err(error),
         };
         if checked.is_err() {
@@ -315,8 +264,7 @@ impl<'a> Walk<'a> {
         Self { id, reader: Reader::new(bytes), started: false, next_index }
     }
 
-    /// The next entry, and the bytes of its values.
-    fn next_entry(&mut self) -> Option<Result<(Entry<'a>, &'a [u8]), DecodeError>> {
+    fn next_entry(&mut self) -> Option<Result<Entry<'a>, DecodeError>> {
         if !self.started {
             self.started = true;
             match self.reader.u8("frame") {
@@ -329,7 +277,7 @@ impl<'a> Walk<'a> {
         (!self.reader.is_empty()).then(|| self.entry())
     }
 
-    fn entry(&mut self) -> Result<(Entry<'a>, &'a [u8]), DecodeError> {
+    fn entry(&mut self) -> Result<Entry<'a>, DecodeError> {
         let reader = &mut self.reader;
         let head = reader.u8("entry")?;
         if head & !(OPERATION_BITS | HAS_PREV | HAS_MERGED | HAS_VERSION) != 0 {
@@ -339,10 +287,11 @@ impl<'a> Walk<'a> {
         if (head & HAS_VERSION != 0) != (operation == Operation::State) {
             return Err(DecodeError::Invalid("flags of an entry"));
         }
-        let index = u16::try_from(
-            i64::from(self.next_index) + unzigzag(reader.bounded(1 << 18, "index of an entry")?),
-        )
-        .map_err(|_| DecodeError::Invalid("index of an entry"))?;
+        let twice = reader.bounded(2 * limits::FRAME_MAX_ENTRIES, "index of an entry")?;
+        let index = u16::try_from(self.next_index as usize + twice / 2)
+            .ok()
+            .filter(|_| twice % 2 == 0)
+            .ok_or(DecodeError::Invalid("index of an entry"))?;
         self.next_index = u32::from(index) + 1;
         let row = RowId(reader.array("row id")?);
         let mut parent = |bit| match head & bit {
@@ -356,7 +305,6 @@ impl<'a> Walk<'a> {
             _ => self.id.with_index(index),
         };
         let count = reader.bounded(limits::MAX_COLUMNS, "number of columns")?;
-        let before = reader.rest();
         let values = match operation {
             Operation::Update => Values::take_changes(reader, count)?,
             Operation::Truncate if count > 0 => {
@@ -364,15 +312,6 @@ impl<'a> Walk<'a> {
             }
             _ => Values::take(reader, count)?,
         };
-        let bytes = &before[..before.len() - reader.rest().len()];
-        Ok((Entry { version, index, operation, row, prev, merged, values }, bytes))
+        Ok(Entry { version, index, operation, row, prev, merged, values })
     }
-}
-
-const fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)) as u64
-}
-
-const fn unzigzag(number: usize) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
 }

@@ -138,30 +138,6 @@ proptest! {
     }
 
     #[test]
-    fn entries_that_came_out_of_order_are_put_straight(
-        mut models in models(), seed in any::<prop::sample::Index>(),
-    ) {
-        let sorted = models.clone();
-        let turn = seed.index(models.len());
-        models.rotate_left(turn);
-        let (id, bytes) = write(&models);
-        prop_assert_eq!(id.index(), sorted[0].index);
-        prop_assert_eq!(read(id, &bytes), Ok(sorted));
-    }
-
-    #[test]
-    fn a_savepoint_takes_back_what_came_after_it(kept in models(), lost in models()) {
-        let mut writer = FrameWriter::default();
-        kept.iter().for_each(|model| write_one(&mut writer, model));
-        let mark = writer.mark();
-        lost.iter().for_each(|model| write_one(&mut writer, model));
-        writer.truncate(mark);
-        let (id, bytes) = writer.finish(PREFIX);
-        prop_assert_eq!(read(id, &bytes), Ok(kept));
-        prop_assert!(writer.is_empty());
-    }
-
-    #[test]
     fn a_cut_frame_is_an_error_or_fewer_whole_entries(models in models(), cut in any::<prop::sample::Index>()) {
         let (id, bytes) = write(&models);
         let cut = &bytes[..cut.index(bytes.len())];
