@@ -134,7 +134,7 @@ fn unfold_entries(
         let (old, new) = renderer.rows(&entry);
         let op = if entry.merged.is_nil() { entry.operation.as_str() } else { "MERGE" };
         let row_id = pgrx::Uuid::from_bytes(entry.row.0);
-        let is_row = entry.row != syncjournal_core::RowId::NIL;
+        let is_row = entry.operation != syncjournal_core::Operation::Truncate;
         (
             uuid(entry.version),
             parent(entry.prev),
