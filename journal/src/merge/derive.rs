@@ -1,0 +1,66 @@
+//! The version of a merge: derived, so that nodes which make the same merge make the same entry.
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::clock::HybridTime;
+use crate::entry::RowId;
+use crate::merge::history::{Change, Value};
+use crate::version::{MERGE_BACKEND, Version};
+
+impl Version {
+    /// Whether the rules made this entry, and not a user's write.
+    #[must_use]
+    pub const fn is_merge(self) -> bool {
+        self.backend() == MERGE_BACKEND
+    }
+
+    /// The version of a merge that a node's own function made. `time` and `backend` are the
+    /// writing backend's, so no two are alike.
+    #[must_use]
+    pub const fn custom_merge(time: HybridTime, node_tag: u32, backend: u16) -> Self {
+        Self::new(time, node_tag, MERGE_BACKEND, backend)
+    }
+}
+
+/// Later than both parents, and the same wherever the same two are merged to the same content.
+///
+/// The content is part of it: nodes whose rules differ for a while (a policy is being changed) make
+/// two entries then, of which the later counts, and not one entry with two contents.
+pub fn merge_version(row: RowId, prev: Version, merged: Version, change: &Change) -> Version {
+    let mut hash = Xxh3::new();
+    hash.update(&row.0);
+    for parent in [prev.min(merged), prev.max(merged)] {
+        hash.update(&parent.to_bytes());
+    }
+    match change {
+        Change::Update(changes) => {
+            hash.update(&[1]);
+            for change in changes {
+                hash.update(&(change.column as u64).to_le_bytes());
+                hash_value(&mut hash, &change.new);
+            }
+        }
+        Change::Insert(values) | Change::Delete(values) => {
+            hash.update(&[2, u8::from(matches!(change, Change::Delete(_)))]);
+            values.iter().for_each(|value| hash_value(&mut hash, value));
+        }
+    }
+    let digest = hash.digest();
+    Version::new(
+        prev.max(merged).time().successor(),
+        digest as u32,
+        MERGE_BACKEND,
+        (digest >> 32) as u16,
+    )
+}
+
+fn hash_value(hash: &mut Xxh3, value: &Value) {
+    match value {
+        None => hash.update(&[0]),
+        Some(bytes) => {
+            hash.update(&[1]);
+            hash.update(&(bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        }
+    }
+}
