@@ -17,6 +17,9 @@ pub struct Version(u128);
 /// The backend number that no backend has: versions of merges are derived, not allocated.
 pub const MERGE_BACKEND: u16 = u16::MAX;
 
+/// Nor this one: versions of the rows that a TRUNCATE deleted are derived too.
+pub const TRUNCATE_BACKEND: u16 = u16::MAX - 1;
+
 impl Version {
     /// "As it was when the table was tracked": the row has no entry yet. SQL shows it as NULL.
     pub const NIL: Self = Self(0);

@@ -1,10 +1,10 @@
 //! One row's history in a node's journal, as the merge rules see it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use syncjournal_core::merge::{Change, Found, Host, RowState, Rules, Value, Write};
+use syncjournal_core::merge::{Found, Host, RowState, Rules, Value, Write};
 use syncjournal_core::{Clock, HybridTime, RowId, Version};
 
 use crate::plan::{Custom, Plan};
@@ -12,7 +12,7 @@ use crate::plan::{Custom, Plan};
 pub type Row = u8;
 
 /// Entries by row and version; a TRUNCATE stands in it as the delete of each row that it met.
-pub type Journal = HashMap<(Row, Version), Arc<Write>>;
+pub type Journal = BTreeMap<(Row, Version), Arc<Write>>;
 
 #[must_use]
 pub fn rules(plan: &Plan, row: Row) -> Rules {
@@ -51,8 +51,6 @@ pub struct RowHistory<'a> {
     pub row: Row,
     pub journal: &'a Journal,
     pub pruned: &'a BTreeSet<(Row, Version)>,
-    /// TRUNCATEs that are known here.
-    pub truncates: &'a [Version],
     pub clock: &'a mut Clock,
     pub wall: HybridTime,
     pub tag: u32,
@@ -66,13 +64,6 @@ impl Host for RowHistory<'_> {
         Ok(match self.journal.get(&(self.row, version)) {
             Some(write) => Found::Write(Arc::clone(write)),
             None if self.pruned.contains(&(self.row, version)) => Found::Settled,
-            // It met no such row here.
-            None if self.truncates.contains(&version) => Found::Write(Arc::new(Write {
-                version,
-                prev: Version::NIL,
-                merged: Version::NIL,
-                change: Change::Delete(Vec::new()),
-            })),
             None => Found::Missing,
         })
     }

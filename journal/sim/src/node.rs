@@ -6,6 +6,7 @@ use std::sync::Arc;
 use syncjournal_core::merge::{
     self, Change, Choice, Conflict, MergeError, Outcome, RowState, TruncateSummary, Write,
 };
+use syncjournal_core::version::TRUNCATE_BACKEND;
 use syncjournal_core::{Clock, HybridTime, Version};
 
 use crate::host::{Journal, Row, RowHistory, initial_row, row_id, rules};
@@ -72,6 +73,8 @@ pub struct Node {
     pub pruned: BTreeSet<(Row, Version)>,
     /// Up to here the log is pruned.
     pub pruned_to: usize,
+    /// Up to here it may be pruned once it is settled up to the second.
+    pub prune_next: (usize, usize),
     /// The latest version that was ever pruned.
     pub horizon: HybridTime,
     pub truncates: Vec<Version>,
@@ -105,6 +108,7 @@ impl Node {
             journal: Journal::default(),
             pruned: BTreeSet::new(),
             pruned_to: 0,
+            prune_next: (0, 0),
             horizon: HybridTime::default(),
             truncates: Vec::new(),
             summaries: Vec::new(),
@@ -139,14 +143,30 @@ impl Node {
             return Version::NIL;
         }
         let tombstone = self.rows.get(&row).map(|state| state.version);
-        tombstone.or(self.truncates.iter().max().copied()).unwrap_or_default()
+        tombstone.unwrap_or_default()
     }
 
     /// A transaction of this node commits.
     pub fn commit(&mut self, now: Moment<'_>, row: Row, write: Arc<Write>, state: RowState) {
+        for parent in [write.prev, write.merged] {
+            self.log_truncated(row, parent);
+        }
         self.journal.insert((row, write.version), Arc::clone(&write));
         self.log.push(Logged { item: Item::Write(row, write), origin: 0 });
         self.moved(now, row, state);
+    }
+
+    /// A delete by TRUNCATE is an entry of its own as soon as another names it as a parent: not
+    /// every node would derive the same one.
+    fn log_truncated(&mut self, row: Row, version: Version) {
+        if version.backend() != TRUNCATE_BACKEND {
+            return;
+        }
+        let logged = self.log.iter().any(|logged| logged.item.version() == version);
+        if let Some(delete) = self.journal.get(&(row, version)).filter(|_| !logged) {
+            let item = Item::Write(row, Arc::clone(delete));
+            self.log.push(Logged { item, origin: 0 });
+        }
     }
 
     pub fn commit_open(&mut self, now: Moment<'_>) {
@@ -244,7 +264,7 @@ impl Node {
         let delete = summary.delete_of(version, &rules, &state, &mut self.history(now, row));
         match delete {
             Ok(Some(delete)) => {
-                self.journal.insert((row, version), Arc::clone(&delete));
+                self.journal.insert((row, delete.version), Arc::clone(&delete));
                 self.settle_alone(now, row, delete);
             }
             Ok(None) => {}
@@ -326,7 +346,6 @@ impl Node {
             row,
             journal: &self.journal,
             pruned: &self.pruned,
-            truncates: &self.truncates,
             clock: &mut self.clock,
             wall,
             tag: self.tag,

@@ -64,9 +64,9 @@ impl Plan {
     pub fn of_seed(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let nodes = match random.below(1_000) {
-            0..600 => random.between(2, 4),
-            600..970 => random.between(4, 7),
-            970..998 => random.between(8, 16),
+            0..700 => random.between(2, 4),
+            700..985 => random.between(4, 7),
+            985..999 => random.between(8, 16),
             _ => random.between(17, 50),
         };
         Self::with_nodes(seed, nodes, &mut random)
@@ -104,14 +104,14 @@ impl Plan {
                 Custom::Whimsical,
             ][random.below(4)],
             links: links(random, nodes),
-            events: random.between(6, 24) + nodes * random.between(2, 8),
+            events: random.between(6, 24) + nodes * random.between(2, 6),
             skew_micros: [0, 1_000_000, 6 * HOUR][random.below(3)],
             loss_percent: random.below(40),
             duplicate_percent: random.below(40),
             partitions: random.percent(50),
             restores,
             // What a restored node lacks must not be pruned at its peers: it would need a full set.
-            prunes: !restores && random.percent(30),
+            prunes: !restores && nodes <= 8 && random.percent(30),
             truncates: random.percent(25),
             flaw: None,
         }

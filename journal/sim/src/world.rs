@@ -1,5 +1,6 @@
 //! The network: writes, sets under way, faults, and at the end the healing.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -282,37 +283,50 @@ impl World {
         self.backups[index] = None;
     }
 
-    /// Drops the start of a log that all nodes have and that no peer will send again.
+    /// Drops the start of a log, in two steps: what is settled now goes once all that is in the log
+    /// now is settled too. For the second branch of a fork may need what lies under the first.
     fn prune(&mut self, index: usize) {
-        let inbound: Vec<(usize, usize)> = self
-            .plan
-            .links
+        let settled = self.settled_to(index);
+        let flawed = self.plan.flaw == Some(Flaw::PruneBeforeInbound);
+        let node = &mut self.nodes[index];
+        let (end, until) = node.prune_next;
+        if settled >= until {
+            node.prune_to(end);
+            node.prune_next = (settled, node.log.len());
+        }
+        if flawed {
+            node.prune_to(settled);
+        }
+    }
+
+    /// How much of a node's log is settled: all nodes have it, and this one has all that any node
+    /// did before it had that; nor will a peer send it again.
+    fn settled_to(&self, index: usize) -> usize {
+        let node = &self.nodes[index];
+        let flawed = self.plan.flaw == Some(Flaw::PruneBeforeInbound);
+        let has = |logged: &Logged| {
+            node.holds(&logged.item) || node.pruned.contains(&logged.item.key())
+        };
+        let known: Vec<HashSet<(Row, Version)>> = self
+            .nodes
             .iter()
-            .filter(|(a, b)| *a == index || *b == index)
-            .map(|(a, b)| if *a == index { *b } else { *a })
-            .map(|peer| {
-                let tag = self.nodes[peer].tag;
-                (peer, self.nodes[index].received.get(&tag).copied().unwrap_or(0))
+            .enumerate()
+            .map(|(other, peer)| {
+                let linked = self.plan.links.contains(&(index.min(other), index.max(other)));
+                let known = match linked && !flawed {
+                    true => node.received.get(&peer.tag).copied().unwrap_or(0),
+                    false => peer.log.iter().take_while(|logged| flawed || has(logged)).count(),
+                };
+                let known = if other == index { peer.log.len() } else { known };
+                let echo = peer.log[known..].iter().filter(|copy| copy.origin == node.tag);
+                peer.log[..known].iter().chain(echo).map(|logged| logged.item.key()).collect()
             })
             .collect();
-        let safe = |logged: &Logged| {
+        let everywhere = |logged: &&Logged| {
             let key = logged.item.key();
-            let everywhere = self
-                .nodes
-                .iter()
-                .all(|node| node.holds(&logged.item) || node.pruned.contains(&key));
-            let own = self.nodes[index].tag;
-            let still_to_come = |(peer, position): &(usize, usize)| {
-                let rest = self.nodes[*peer].log.iter().skip(*position);
-                rest.filter(|copy| copy.origin != own).any(|copy| copy.item.key() == key)
-            };
-            let flawed = self.plan.flaw == Some(Flaw::PruneBeforeInbound);
-            everywhere && (flawed || !inbound.iter().any(still_to_come))
+            known.iter().all(|known| known.contains(&key))
         };
-        let node = &self.nodes[index];
-        let end = node.log[node.pruned_to..].iter().take_while(|logged| safe(logged)).count();
-        let end = node.pruned_to + end;
-        self.nodes[index].prune_to(end);
+        node.pruned_to + node.log[node.pruned_to..].iter().take_while(everywhere).count()
     }
 
     fn resolve_one(&mut self, index: usize) -> bool {
@@ -341,6 +355,7 @@ impl World {
             self.acknowledge(committed);
         }
         let (mut rounds, mut resolutions) = (0, 0);
+        let most = 20 + 4 * self.acknowledged.len();
         let limit = 40 + 4 * self.nodes.len();
         loop {
             while self.exchange() {
@@ -360,7 +375,7 @@ impl World {
             if !self.resolve_one(node) {
                 return Err(format!("node {node} cannot resolve its conflict"));
             }
-            if resolutions > 20 + self.acknowledged.len() * 4 {
+            if resolutions > most {
                 return Err(format!("no end to conflicts after {resolutions} resolutions"));
             }
         }

@@ -4,7 +4,7 @@
 //! did not have, so two heads over the same users' writes know the same, however often and in
 //! whatever order they were merged on the way: that is what makes merging end.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::merge::history::{Found, Host, Write};
@@ -49,6 +49,27 @@ impl Sides {
     }
 }
 
+/// What the walk has reached and not visited, with the heads that it was reached from.
+#[derive(Default)]
+struct ToVisit {
+    versions: BTreeMap<Version, u8>,
+    /// How many were reached from one head only.
+    one_sided: usize,
+}
+
+impl ToVisit {
+    fn reach(&mut self, version: Version, side: u8) {
+        let sides = self.versions.entry(version).or_default();
+        let before = *sides;
+        *sides |= side;
+        match (before, *sides) {
+            (0, LEFT | RIGHT) => self.one_sided += 1,
+            (LEFT | RIGHT, BOTH) => self.one_sided -= 1,
+            _ => {}
+        }
+    }
+}
+
 /// Compares two heads by walking back from both, always from the later version.
 ///
 /// A parent is older than its child, so whatever is met has been reached by every path that leads
@@ -62,35 +83,19 @@ pub fn compare<H: Host + ?Sized>(
     right: Version,
     host: &mut H,
 ) -> Result<Sides, H::Error> {
-    let mut reached: HashMap<Version, u8> = HashMap::new();
-    let mut queue = BinaryHeap::new();
-    let mut one_sided = 0usize;
-    let mut reach = |version, side, queue: &mut BinaryHeap<Version>, one_sided: &mut usize| {
-        let sides = reached.entry(version).or_insert_with(|| {
-            queue.push(version);
-            0
-        });
-        let before = *sides;
-        *sides |= side;
-        match (before, *sides) {
-            (0, LEFT | RIGHT) => *one_sided += 1,
-            (LEFT | RIGHT, BOTH) => *one_sided -= 1,
-            _ => {}
-        }
-        *sides
-    };
-    reach(left, LEFT, &mut queue, &mut one_sided);
-    reach(right, RIGHT, &mut queue, &mut one_sided);
+    let mut to_visit = ToVisit::default();
+    to_visit.reach(left, LEFT);
+    to_visit.reach(right, RIGHT);
     let mut sides = Sides::default();
-    while let Some(version) = queue.pop() {
-        let side = reach(version, 0, &mut queue, &mut one_sided);
+    while let Some((version, side)) = to_visit.versions.pop_last() {
         if side == BOTH {
             sides.base = sides.base.max(Some(version));
+        } else {
+            to_visit.one_sided -= 1;
         }
-        if one_sided == 0 {
+        if side == BOTH && to_visit.one_sided == 0 {
             break;
         }
-        one_sided -= usize::from(side != BOTH);
         if version.is_nil() {
             continue;
         }
@@ -98,7 +103,7 @@ pub fn compare<H: Host + ?Sized>(
             Found::Write(write) => {
                 // A parent that is not older would be a loop: no honest journal has one.
                 for parent in write.parents().filter(|parent| *parent < version) {
-                    reach(parent, side, &mut queue, &mut one_sided);
+                    to_visit.reach(parent, side);
                 }
                 match side {
                     LEFT if !write.is_automatic() => sides.left.push(write),

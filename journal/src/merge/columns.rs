@@ -88,6 +88,17 @@ impl Touched {
     }
 }
 
+/// All columns, changed or not.
+pub fn replace_all(old: &[Value], new: &[Value]) -> Vec<ColumnChange> {
+    (0..old.len().max(new.len()))
+        .map(|column| ColumnChange {
+            column,
+            old: old.get(column).cloned().flatten(),
+            new: new.get(column).cloned().flatten(),
+        })
+        .collect()
+}
+
 /// What makes `new` of the columns of `old`.
 pub fn difference(old: &[Value], new: &[Value]) -> Vec<ColumnChange> {
     (0..old.len().max(new.len()))

@@ -5,13 +5,24 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::clock::HybridTime;
 use crate::entry::RowId;
 use crate::merge::history::{Change, Value};
-use crate::version::{MERGE_BACKEND, Version};
+use crate::version::{MERGE_BACKEND, TRUNCATE_BACKEND, Version};
 
 impl Version {
     /// Whether the rules made this entry, and not a user's write.
     #[must_use]
     pub const fn is_merge(self) -> bool {
         self.backend() == MERGE_BACKEND
+    }
+
+    /// The version of what a TRUNCATE did to one row: directly after the version that it had seen.
+    ///
+    /// The TRUNCATE's own time does not count. Whatever the node had not seen is later than what it
+    /// had seen, and so survives by time too; and a node that knows the row by another branch only,
+    /// and so cannot tell that the TRUNCATE had seen it, comes to the same.
+    #[must_use]
+    pub fn truncated(truncate: Self, seen: Self) -> Self {
+        let digest = xxhash_rust::xxh3::xxh3_64(&truncate.to_bytes());
+        Self::new(seen.time().successor(), truncate.node_tag(), TRUNCATE_BACKEND, digest as u16)
     }
 
     /// The version of a merge that a node's own function made. `time` and `backend` are the

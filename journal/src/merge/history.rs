@@ -107,8 +107,7 @@ impl RowState {
                 next.columns.clone_from(values);
             }
             Change::Update(changes) => {
-                // A row that was there before it was tracked: its first update brings all columns.
-                next.alive |= write.prev.is_nil();
+                next.alive = true;
                 for change in changes {
                     if next.columns.len() <= change.column {
                         next.columns.resize(change.column + 1, None);
@@ -135,8 +134,8 @@ pub enum Found {
 pub trait Host {
     type Error;
 
-    /// Looks an entry of the row up. For the version of a TRUNCATE that deleted the row, the
-    /// delete of this one row (see [`super::TruncateSummary::delete_of`]).
+    /// Looks an entry of the row up; deletes by TRUNCATE included, see
+    /// [`super::TruncateSummary::delete_of`].
     ///
     /// # Errors
     /// Whatever the look-up fails with.

@@ -58,8 +58,27 @@ fn step_back<H: Host + ?Sized>(
     let version = write.prev;
     Ok(match &write.change {
         Change::Insert(_) if version.is_nil() => Some(RowState::absent()),
-        // What the deleted row had before it was inserted again is not written here.
-        Change::Insert(_) => None,
+        // What the deleted row had before it was inserted again is written in its delete.
+        Change::Insert(_) => match host.find(version)? {
+            Found::Write(write) => match &write.change {
+                Change::Delete(values) => {
+                    Some(RowState { version, alive: false, columns: values.clone() })
+                }
+                Change::Insert(_) | Change::Update(_) => None,
+            },
+            Found::Settled | Found::Missing => None,
+        },
+        Change::Delete(values) if write.has_two_parents() => match host.find(version)? {
+            Found::Write(before) => match &before.change {
+                Change::Delete(values) => {
+                    Some(RowState { version, alive: false, columns: values.clone() })
+                }
+                Change::Insert(_) | Change::Update(_) => {
+                    Some(RowState { version, alive: true, columns: values.clone() })
+                }
+            },
+            Found::Settled | Found::Missing => None,
+        },
         Change::Delete(values) => Some(RowState { version, alive: true, columns: values.clone() }),
         Change::Update(changes) => {
             let mut columns = state.columns;
@@ -76,6 +95,8 @@ fn step_back<H: Host + ?Sized>(
 fn holds_whole_row(rules: &Rules, write: &Write) -> bool {
     match &write.change {
         Change::Insert(_) | Change::Delete(_) => true,
-        Change::Update(changes) => write.prev.is_nil() && changes.len() >= rules.columns,
+        // Merges carry the whole row, and so does the first update of a row that was there before
+        // it was tracked: what came before may be pruned, or differ from database to database.
+        Change::Update(changes) => changes.len() >= rules.columns,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::merge::ancestry::{Sides, Standing, compare};
-use crate::merge::columns::{Touched, difference};
+use crate::merge::columns::{Touched, difference, replace_all};
 use crate::merge::conflict::{Conflict, ConflictKind, Settled};
 use crate::merge::counters;
 use crate::merge::derive::merge_version;
@@ -264,7 +264,10 @@ impl Fork<'_> {
 
     /// An entry on top of `prev`, which exists or not as `prev` does.
     fn derived(&self, prev: &RowState, merged: Version, columns: Vec<Value>) -> Outcome {
-        let change = Change::Update(difference(&prev.columns, &columns));
+        let change = match prev.alive {
+            true => Change::Update(replace_all(&prev.columns, &columns)),
+            false => Change::Delete(columns),
+        };
         let version = merge_version(self.rules.row, prev.version, merged, &change);
         let write = Write { version, prev: prev.version, merged, change };
         let state = prev.after(&write);
@@ -287,10 +290,9 @@ fn replacing(
     row: Option<Vec<Value>>,
 ) -> Write {
     let change = match row {
-        Some(row) if prev.alive => Change::Update(difference(&prev.columns, &row)),
+        Some(row) if prev.alive => Change::Update(replace_all(&prev.columns, &row)),
         Some(row) => Change::Insert(row),
-        None if prev.alive => Change::Delete(prev.columns.clone()),
-        None => Change::Update(Vec::new()),
+        None => Change::Delete(prev.columns.clone()),
     };
     Write { version, prev: prev.version, merged, change }
 }

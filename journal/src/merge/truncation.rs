@@ -11,7 +11,8 @@
 //!
 //! A list that is too long for one entry goes on in further TRUNCATE entries of the transaction.
 //! At the target the TRUNCATE is, for each row of which it had seen a version, the delete of that
-//! version: an ordinary entry of the row under the ordinary policy.
+//! version: an ordinary entry of the row under the ordinary policy, at a version derived from both
+//! ([`Version::truncated`]).
 
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::decode::{DecodeError, Reader};
 use crate::entry::RowId;
 use crate::merge::history::{Change, Found, Host, MergeError, RowState, Rules, Write};
 use crate::merge::image::state_at;
-use crate::version::Version;
+use crate::version::{TRUNCATE_BACKEND, Version};
 
 /// What the truncating node had seen of the relation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,9 +46,9 @@ impl TruncateSummary {
     }
 
     fn within_seen(&self, version: Version) -> bool {
-        // A derived version's tag is part of a hash.
+        // Of a derived version neither tag nor time say who made it and when.
         version.is_nil()
-            || (!version.is_merge()
+            || (version.backend() < TRUNCATE_BACKEND
                 && self.seen.get(&version.node_tag()).is_some_and(|time| version.time() <= *time))
     }
 
@@ -117,21 +118,17 @@ impl TruncateSummary {
     ) -> Result<Option<Arc<Write>>, MergeError<H::Error>> {
         let mut queue = BinaryHeap::from([current.version]);
         let mut queued = HashSet::from([current.version]);
-        // Latest first, and a TRUNCATE is later than all that its node had seen.
+        // Latest first: the delete is later than what it deletes.
         while let Some(version) = queue.pop() {
-            if version == truncate {
-                return Ok(None);
-            }
             if self.contains(rules.row, version) {
                 let state = state_at(rules, version, Some(current), host)?;
                 let change = Change::Delete(state.columns);
-                let merged = Version::NIL;
-                return Ok(Some(Arc::new(Write {
-                    version: truncate,
-                    prev: version,
-                    merged,
-                    change,
-                })));
+                let delete = Version::truncated(truncate, version);
+                if queued.contains(&delete) {
+                    return Ok(None);
+                }
+                let (prev, merged) = (version, Version::NIL);
+                return Ok(Some(Arc::new(Write { version: delete, prev, merged, change })));
             }
             if let Found::Write(write) = host.find(version)? {
                 // Before an insert there was no row that could have been seen.
