@@ -162,7 +162,7 @@ impl Node {
         if version.backend() != TRUNCATE_BACKEND {
             return;
         }
-        let logged = self.log.iter().any(|logged| logged.item.version() == version);
+        let logged = self.log.iter().any(|logged| logged.item.key() == (row, version));
         if let Some(delete) = self.journal.get(&(row, version)).filter(|_| !logged) {
             let item = Item::Write(row, Arc::clone(delete));
             self.log.push(Logged { item, origin: 0 });
@@ -214,6 +214,10 @@ impl Node {
         let mut diverged: Vec<(Row, Arc<Write>)> = std::mem::take(&mut self.waiting);
         for item in items {
             if self.holds(item) {
+                if let Item::Write(row, write) = item {
+                    // Derived here too, but peers further on may not be able to.
+                    self.log_truncated(*row, write.version);
+                }
                 continue;
             }
             self.log.push(Logged { item: item.clone(), origin });
@@ -255,13 +259,13 @@ impl Node {
     /// The TRUNCATE as what it is to this row.
     fn truncate_row(&mut self, now: Moment<'_>, row: Row, place: usize) {
         let Some(state) = self.rows.get(&row).cloned() else { return };
-        let (version, summary) = (self.truncates[place], Arc::clone(&self.summaries[place]));
+        let summary = Arc::clone(&self.summaries[place]);
         if now.plan.flaw == Some(Flaw::TruncateAll) {
             self.rows.remove(&row);
             return;
         }
         let rules = rules(now.plan, row);
-        let delete = summary.delete_of(version, &rules, &state, &mut self.history(now, row));
+        let delete = summary.delete_of(&rules, &state, &mut self.history(now, row));
         match delete {
             Ok(Some(delete)) => {
                 self.journal.insert((row, delete.version), Arc::clone(&delete));

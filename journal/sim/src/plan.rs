@@ -89,6 +89,7 @@ impl Plan {
         let rows = random.between(1, 4) as u8;
         let policy = policy(random, nodes);
         let restores = random.percent(20);
+        let truncates = random.percent(25);
         Self {
             seed,
             nodes,
@@ -111,8 +112,9 @@ impl Plan {
             partitions: random.percent(50),
             restores,
             // What a restored node lacks must not be pruned at its peers: it would need a full set.
-            prunes: !restores && nodes <= 8 && random.percent(30),
-            truncates: random.percent(25),
+            // A TRUNCATE makes its deletes where it arrives, and pruning does not ask after them.
+            prunes: !restores && !truncates && nodes <= 8 && random.percent(30),
+            truncates,
             flaw: None,
         }
     }

@@ -357,10 +357,11 @@ impl World {
         let (mut rounds, mut resolutions) = (0, 0);
         let most = 20 + 4 * self.acknowledged.len();
         let limit = 40 + 4 * self.nodes.len();
+        let limit = |resolutions: usize| limit * (1 + resolutions);
         loop {
             while self.exchange() {
                 rounds += 1;
-                if rounds > limit + 8 * resolutions {
+                if rounds > limit(resolutions) {
                     return Err(format!("no end to the exchange after {rounds} rounds"));
                 }
             }

@@ -14,15 +14,22 @@ impl Version {
         self.backend() == MERGE_BACKEND
     }
 
-    /// The version of what a TRUNCATE did to one row: directly after the version that it had seen.
+    /// The version of what a TRUNCATE did to one row: directly after the version that it had seen,
+    /// and of that version's author.
     ///
-    /// The TRUNCATE's own time does not count. Whatever the node had not seen is later than what it
-    /// had seen, and so survives by time too; and a node that knows the row by another branch only,
-    /// and so cannot tell that the TRUNCATE had seen it, comes to the same.
+    /// The TRUNCATE's own time and node do not count. Whatever its node had not seen survives by
+    /// whatever order beats the version that it had seen; so a node that knows the row by another
+    /// branch only, and cannot tell that the TRUNCATE had seen the row, comes to the same.
     #[must_use]
-    pub fn truncated(truncate: Self, seen: Self) -> Self {
-        let digest = xxhash_rust::xxh3::xxh3_64(&truncate.to_bytes());
-        Self::new(seen.time().successor(), truncate.node_tag(), TRUNCATE_BACKEND, digest as u16)
+    pub fn truncated(row: RowId, seen: Self) -> Self {
+        if seen.is_nil() {
+            // Many rows stand at nil: 64 bits tell them apart, 48 of them before any real time.
+            let digest = xxhash_rust::xxh3::xxh3_64(&row.0);
+            let time = HybridTime((digest >> 16) + 1);
+            return Self::new(time, 0, TRUNCATE_BACKEND, digest as u16);
+        }
+        let index = seen.index() ^ seen.backend();
+        Self::new(seen.time().successor(), seen.node_tag(), TRUNCATE_BACKEND, index)
     }
 
     /// The version of a merge that a node's own function made. `time` and `backend` are the

@@ -111,7 +111,6 @@ impl TruncateSummary {
     /// [`MergeError::Missing`] where the journal ends before; what the host fails with.
     pub fn delete_of<H: Host + ?Sized>(
         &self,
-        truncate: Version,
         rules: &Rules,
         current: &RowState,
         host: &mut H,
@@ -123,7 +122,7 @@ impl TruncateSummary {
             if self.contains(rules.row, version) {
                 let state = state_at(rules, version, Some(current), host)?;
                 let change = Change::Delete(state.columns);
-                let delete = Version::truncated(truncate, version);
+                let delete = Version::truncated(rules.row, version);
                 if queued.contains(&delete) {
                     return Ok(None);
                 }
