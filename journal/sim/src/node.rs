@@ -182,7 +182,8 @@ impl Node {
         let latest = latest.max(self.truncates.iter().max().copied().unwrap_or_default());
         let version = self.allocate(now, latest);
         let mut summary = TruncateSummary::of_node(version);
-        self.rows.iter().for_each(|(row, state)| summary.add(row_id(*row), state.version));
+        let rows = self.rows.iter().filter(|(_, state)| state.alive);
+        rows.for_each(|(row, state)| summary.add(row_id(*row), state.version));
         let [seen, rows] = summary.encode();
         let summary = TruncateSummary::decode(&seen, &rows).expect("as it was encoded");
         let item = Item::Truncate(version, Arc::new(summary));
@@ -289,8 +290,7 @@ impl Node {
     fn settle_alone(&mut self, now: Moment<'_>, row: Row, write: Arc<Write>) {
         let rules = rules(now.plan, row);
         let current = self.rows.get(&row).cloned();
-        let settled =
-            merge::settle(&rules, current.as_ref(), &write, &mut self.history(now, row));
+        let settled = merge::settle(&rules, current.as_ref(), &write, &mut self.history(now, row));
         let settlement = match settled {
             Ok(settlement) => settlement,
             Err(MergeError::Host(never)) => match never {},

@@ -105,8 +105,7 @@ fn content_is_what_the_writes_say(world: &World, all: &Journal) -> Result<(), St
         let Some(expected) = expected else { continue };
         let state = world.nodes[0].rows.get(&row).filter(|state| state.alive);
         let found = state.map(|state| state.columns.iter().map(number).collect::<Vec<_>>());
-        let expected =
-            expected.map(|columns| columns.iter().map(number).collect::<Vec<_>>());
+        let expected = expected.map(|columns| columns.iter().map(number).collect::<Vec<_>>());
         if found != expected {
             return Err(format!("row {row} is {found:?} and should be {expected:?}"));
         }

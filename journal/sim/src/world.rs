@@ -177,8 +177,7 @@ impl World {
                     return None;
                 }
                 let columns = (0..plan.columns).map(|_| value(random.below(4) as i64)).collect();
-                let before =
-                    RowState { version: Version::NIL, alive: false, columns: Vec::new() };
+                let before = RowState { version: Version::NIL, alive: false, columns: Vec::new() };
                 (node.parent_of_insert(plan, row), Change::Insert(columns), before)
             }
             Some(state) if random.percent(12) => {
@@ -304,9 +303,8 @@ impl World {
     fn settled_to(&self, index: usize) -> usize {
         let node = &self.nodes[index];
         let flawed = self.plan.flaw == Some(Flaw::PruneBeforeInbound);
-        let has = |logged: &Logged| {
-            node.holds(&logged.item) || node.pruned.contains(&logged.item.key())
-        };
+        let has =
+            |logged: &Logged| node.holds(&logged.item) || node.pruned.contains(&logged.item.key());
         let known: Vec<HashSet<(Row, Version)>> = self
             .nodes
             .iter()
@@ -336,7 +334,9 @@ impl World {
             0 => Choice::Local,
             1 => Choice::Remote,
             2 => Choice::Row(None),
-            _ => Choice::Row(Some((0..self.plan.columns).map(|at| value(50 + at as i64)).collect())),
+            _ => {
+                Choice::Row(Some((0..self.plan.columns).map(|at| value(50 + at as i64)).collect()))
+            }
         };
         let Some(write) = self.nodes[index].resolve(now, row, choice) else { return false };
         let item = Item::Write(row, write);

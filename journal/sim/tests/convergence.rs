@@ -42,10 +42,7 @@ fn every_schedule_converges() {
         total.resolutions += report.resolutions;
         total.rounds = total.rounds.max(report.rounds);
     }
-    println!(
-        "{schedules} schedules, up to {largest} nodes, in {:.1?}: {total:?}",
-        begun.elapsed()
-    );
+    println!("{schedules} schedules, up to {largest} nodes, in {:.1?}: {total:?}", begun.elapsed());
 }
 
 #[test]
@@ -76,9 +73,9 @@ fn schedules_that_once_failed() {
 /// The oracle has eyes: with a rule left out, schedules fail.
 fn notices(flaw: Flaw, applies: fn(&Plan) -> bool) {
     let plans = (1..200_000).map(Plan::of_seed).filter(applies).take(3_000);
-    let noticed = plans.map(|plan| Plan { flaw: Some(flaw), ..plan }).find_map(|plan| {
-        run(&plan).err().map(|wrong| format!("seed {}: {wrong}", plan.seed))
-    });
+    let noticed = plans
+        .map(|plan| Plan { flaw: Some(flaw), ..plan })
+        .find_map(|plan| run(&plan).err().map(|wrong| format!("seed {}: {wrong}", plan.seed)));
     println!("{flaw:?}: {noticed:?}");
     assert!(noticed.is_some(), "no schedule notices {flaw:?}");
 }

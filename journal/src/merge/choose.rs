@@ -47,10 +47,7 @@ pub fn winner<H: Host + ?Sized>(
 }
 
 /// The user's write whose row a head shows: merges are made on top of the side that won.
-fn author<H: Host + ?Sized>(
-    head: Version,
-    host: &mut H,
-) -> Result<Version, MergeError<H::Error>> {
+fn author<H: Host + ?Sized>(head: Version, host: &mut H) -> Result<Version, MergeError<H::Error>> {
     let mut at = head;
     while at.is_merge() {
         match host.find(at)? {

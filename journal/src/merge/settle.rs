@@ -283,12 +283,7 @@ fn with_counters(rules: &Rules, mut row: Vec<Value>, counted: &[Value]) -> Vec<V
     row
 }
 
-fn replacing(
-    prev: &RowState,
-    merged: Version,
-    version: Version,
-    row: Option<Vec<Value>>,
-) -> Write {
+fn replacing(prev: &RowState, merged: Version, version: Version, row: Option<Vec<Value>>) -> Write {
     let change = match row {
         Some(row) if prev.alive => Change::Update(replace_all(&prev.columns, &row)),
         Some(row) => Change::Insert(row),
@@ -325,9 +320,7 @@ pub fn resolve<H: Host + ?Sized>(
     }
     let row = match choice {
         Choice::Local => local.row().map(<[_]>::to_vec),
-        Choice::Remote => {
-            state_at(rules, remote, Some(local), host)?.row().map(<[_]>::to_vec)
-        }
+        Choice::Remote => state_at(rules, remote, Some(local), host)?.row().map(<[_]>::to_vec),
         Choice::Row(row) => row,
     };
     let counted = counters::add(rules, local, &sides.right, host)?;

@@ -121,6 +121,9 @@ impl TruncateSummary {
         while let Some(version) = queue.pop() {
             if self.contains(rules.row, version) {
                 let state = state_at(rules, version, Some(current), host)?;
+                if !state.alive {
+                    return Ok(None);
+                }
                 let change = Change::Delete(state.columns);
                 let delete = Version::truncated(rules.row, version);
                 if queued.contains(&delete) {
