@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use syncjournal_core::merge::Policy;
 use syncjournal_sim::random::Random;
 use syncjournal_sim::{Flaw, Plan, Report, run};
 
@@ -54,8 +55,12 @@ fn a_thousand_nodes_converge() {
         plan.links.iter_mut().for_each(|(a, b)| (*a, *b) = ((*a).min(*b), (*a).max(*b)));
         plan.links.sort_unstable();
         plan.links.dedup();
+        plan.rows = 200;
+        plan.initial_rows = 100;
         plan.events = 2_000;
-        plan.prunes = false;
+        plan.policy = Policy::MergeColumns;
+        plan.counters = vec![plan.columns - 1];
+        plan.truncates = false;
         let report = must(&plan);
         println!("1000 nodes in {:.1?}: {report:?} {:?}", begun.elapsed(), plan.policy);
     }

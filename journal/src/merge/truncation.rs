@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::clock::HybridTime;
 use crate::decode::{DecodeError, Reader};
-use crate::entry::RowId;
+use crate::entry::{Entry, RowId};
 use crate::merge::history::{Change, Found, Host, MergeError, RowState, Rules, Write};
 use crate::merge::image::state_at;
 use crate::version::{TRUNCATE_BACKEND, Version};
@@ -72,6 +72,15 @@ impl TruncateSummary {
             rows.extend_from_slice(&version.to_bytes());
         }
         [seen, rows]
+    }
+
+    /// What a TRUNCATE entry carries; an entry with no values had seen nothing but rows at nil.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn of_entry(entry: &Entry<'_>) -> Result<Self, DecodeError> {
+        let mut values = entry.values().map(Option::unwrap_or_default);
+        Self::decode(values.next().unwrap_or_default(), values.next().unwrap_or_default())
     }
 
     /// From an entry's values; none are those of a node that had seen nothing but nil.
@@ -148,6 +157,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Operation;
+    use crate::frame::{self, FrameWriter, Head};
 
     fn at(time: u64, tag: u32) -> Version {
         Version::new(HybridTime(time), tag, 1, 0)
@@ -165,6 +176,19 @@ mod tests {
         assert!(!summary.contains(RowId([3; 16]), at(10, 2)), "another node's row");
         assert!(!summary.contains(RowId([3; 16]), at(101, 1)), "its own, afterwards");
         assert_eq!(summary.encode()[1].len(), 32, "its own rows are not listed");
+    }
+
+    #[test]
+    fn a_frame_carries_the_summary() {
+        let mut summary = TruncateSummary::of_node(at(100, 1));
+        summary.add(RowId([2; 16]), at(90, 2));
+        let mut writer = FrameWriter::default();
+        let head = Head::new(0, Operation::Truncate, RowId::NIL, Version::NIL);
+        let mut values = writer.row(&head, 2);
+        summary.encode().iter().for_each(|value| values.value(Some(value)));
+        let (id, bytes) = writer.finish(at(100, 1));
+        let entry = frame::entries(id, &bytes).next().expect("one").expect("well-formed");
+        assert_eq!(TruncateSummary::of_entry(&entry), Ok(summary));
     }
 
     proptest! {
