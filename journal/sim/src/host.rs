@@ -99,7 +99,7 @@ impl Host for RowHistory<'_> {
             Custom::GreaterOfEach => {
                 ours.iter().zip(theirs).map(|(a, b)| value(number(a).max(number(b)))).collect()
             }
-            Custom::Whimsical if self.tag % 3 == 0 => ours.to_vec(),
+            Custom::Whimsical if self.tag.is_multiple_of(3) => ours.to_vec(),
             Custom::Whimsical => {
                 let own = i64::from(self.tag);
                 ours.iter().zip(theirs).map(|(a, b)| value(number(a) + number(b) + own)).collect()
