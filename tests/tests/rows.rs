@@ -310,6 +310,35 @@ fn an_error_names_the_row_the_table_and_the_source() {
 }
 
 #[test]
+fn constraints_that_are_checked_late_are_checked() {
+    let (hq, branch) = pair();
+    introduce(&[(&hq, "hq"), (&branch, "branch")]);
+    for db in [&hq, &branch] {
+        db.exec(
+            "create table seat (id int primary key, place int,
+                     unique (place) deferrable initially deferred)",
+        );
+        db.exec("select syncjournal.track('seat')");
+    }
+    carry(&hq, &branch, "full");
+    hq.exec("insert into seat values (1, 1), (2, 2)");
+    hq.exec(
+        "begin; update seat set place = 2 where id = 1;
+             update seat set place = 1 where id = 2; commit",
+    );
+    carry(&hq, &branch, "changes");
+    assert_same_rows(&hq, &branch, "seat");
+
+    branch.exec("insert into seat values (3, 3)");
+    hq.exec("insert into seat values (4, 3)");
+    let parts = prepare_set(&hq, &branch, "changes");
+    let applied = branch.own().client().query("select syncjournal.apply($1)", &[&parts[0]]);
+    let error = applied.expect_err("the place is taken");
+    assert_eq!(error.code().map(|code| code.code()), Some("23505"));
+    assert_eq!(branch.query_one::<i64>("select count(*) from seat"), 3);
+}
+
+#[test]
 fn a_row_changed_by_others_meanwhile_is_waited_for() {
     let (hq, branch) = offices();
     hq.exec("insert into item values (1, 'one', 1)");

@@ -10,6 +10,7 @@ pub mod json;
 pub mod lock;
 pub mod memory;
 pub mod open_table;
+pub mod postponed;
 pub mod query;
 pub mod random;
 pub mod role;

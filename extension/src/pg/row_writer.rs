@@ -11,6 +11,7 @@
 //! it. Invariant: `close` is called on the way out; after an error Postgres cleans up.
 
 use crate::pg::open_table::OpenTable;
+use crate::pg::postponed::Postponed;
 use crate::pg::row_view::RowView;
 use crate::pg::triggers;
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -51,6 +52,7 @@ pub struct RowWriter {
     key: Box<pg_sys::ScanKeyData>,
     key_bytes: Box<[u8; 16]>,
     bulk: pg_sys::BulkInsertState,
+    postponed: Postponed,
     has_triggers: bool,
     has_generated: bool,
     has_constraints: bool,
@@ -95,6 +97,7 @@ impl RowWriter {
                 key,
                 key_bytes,
                 bulk,
+                postponed: Postponed::default(),
                 has_triggers,
                 has_generated: !constraints.is_null() && (*constraints).has_generated_stored,
                 has_constraints: !constraints.is_null(),
@@ -104,7 +107,10 @@ impl RowWriter {
         }
     }
 
-    pub fn close(self) {
+    /// Checks the constraints that were not checked row by row, and closes.
+    pub fn close(mut self) {
+        // SAFETY: the structures are this table's, and still open.
+        unsafe { self.postponed.check(self.table.raw(), self.estate, self.fresh) };
         // SAFETY: everything was opened by `open` and is closed once, scan before index.
         unsafe {
             pg_sys::ExecDropSingleTupleTableSlot(self.current);
@@ -334,7 +340,7 @@ impl RowWriter {
             if (*self.result).ri_NumIndices == 0 {
                 return null_mut();
             }
-            pg_sys::ExecInsertIndexTuples(
+            let recheck = pg_sys::ExecInsertIndexTuples(
                 self.result,
                 self.fresh,
                 self.estate,
@@ -342,7 +348,11 @@ impl RowWriter {
                 false,
                 null_mut(),
                 null_mut(),
-            )
+            );
+            if !recheck.is_null() {
+                self.postponed.note(recheck, (*self.fresh).tts_tid);
+            }
+            recheck
         }
     }
 
