@@ -76,7 +76,10 @@ impl FrameSource for WindowSource {
         let ids = array(&ids);
         let mut places: HashMap<_, _> =
             frames.iter_mut().map(|frame| (frame.id.to_bytes(), frame)).collect();
-        let sql = "select frame, data from syncjournal.journal where frame = any ($1::uuid[])";
+        // Joined, since an array in a condition would be parsed anew for every row.
+        let sql = "select j.frame, j.data \
+            from pg_catalog.unnest($1::uuid[]) wanted (frame) \
+                join syncjournal.journal j on j.frame = wanted.frame";
         query::run(View::Statement, sql, &[Arg::Text(&ids)], |row| {
             if let Some(frame) = row.uuid(1).and_then(|id| places.get_mut(&id)) {
                 frame.bytes = row.bytes(2, <[u8]>::to_vec).unwrap_or_default();
