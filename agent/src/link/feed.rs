@@ -8,9 +8,10 @@
 use super::ends::Ends;
 use crate::conninfo::Host;
 use crate::error::Result;
-use crate::source::{Batch, Event, JournalRow, Layouts, Stream, StreamPosition};
+use crate::source::{Batch, Cut, Event, JournalRow, Layouts, Stream, StreamPosition};
 use std::time::Duration;
 use syncjournal_core::Snapshot;
+use tokio::task::block_in_place;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -117,7 +118,7 @@ impl<'a> Feed<'a> {
             _ => self.position.clone(),
         };
         if rows || to != self.position {
-            let cut = self.batch.cut(&self.position, &to);
+            let cut = self.cut(&to);
             let totals = self.ends.target.apply(&cut.data, cut.continues).await?;
             tracing::debug!(
                 entries = cut.entries,
@@ -137,6 +138,16 @@ impl<'a> Feed<'a> {
             self.moved = false;
         }
         Ok(())
+    }
+
+    /// Checksum and compression of a large row take their time. The stream's reader, which must
+    /// report meanwhile, may have been woken on this very thread: it is let go elsewhere.
+    fn cut(&mut self, to: &Snapshot) -> Cut {
+        if self.batch.is_full() {
+            block_in_place(|| self.batch.cut(&self.position, to))
+        } else {
+            self.batch.cut(&self.position, to)
+        }
     }
 
     /// Once a second: asks for the next position, and now and then whether all is as it was.

@@ -13,7 +13,7 @@ mod slot;
 mod stream;
 mod window;
 
-pub(crate) use batch::Batch;
+pub(crate) use batch::{Batch, Cut};
 pub(crate) use journal_row::JournalRow;
 pub(crate) use layouts::Layouts;
 pub(crate) use session::{Offer, Source, StreamPosition, parse_snapshot};
