@@ -79,6 +79,7 @@ fn part() -> Vec<u8> {
         destination_id: None,
         from: "1:1:".parse().expect("snapshot"),
         to: "1230:1240:1231,1235".parse().expect("snapshot"),
+        received: Some("3:9:4".parse().expect("snapshot")),
         include: vec!["*.*".into()],
         exclude: vec!["*.audit_*".into()],
         created_at: 1_700_000_000_000_001,

@@ -37,6 +37,7 @@ fn header(part: u32) -> Header {
         destination_id: Some(Uuid::from_u128(2)),
         from: Snapshot::empty(),
         to: "10:20:11,15".parse().expect("snapshot"),
+        received: Some("3:9:4".parse().expect("snapshot")),
         include: vec!["public.*".into()],
         exclude: vec!["public.audit_*".into()],
         created_at: 1_700_000_000_000_000,

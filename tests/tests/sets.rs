@@ -118,6 +118,23 @@ fn an_unconfirmed_set_is_contained_in_the_next() {
 }
 
 #[test]
+fn sets_that_come_back_from_the_peer_confirm_by_themselves() {
+    let (hq, branch) = offices();
+    hq.exec("insert into item values (1, 'one', 1)");
+    let sent = prepare_set(&hq, &branch, "changes");
+    apply_set(&branch, &sent);
+    let unconfirmed = "select count(*) from syncjournal.sync_set
+        where direction = 'sent' and confirmed_at is null";
+    assert_eq!(hq.query_one::<i64>(unconfirmed), 1);
+
+    apply_set(&hq, &prepare_set(&branch, &hq, "changes"));
+    assert_eq!(hq.query_one::<i64>(unconfirmed), 0);
+    hq.exec("insert into item values (2, 'two', 2)");
+    assert_eq!(apply_set(&branch, &prepare_set(&hq, &branch, "changes")).entries, 1);
+    assert_same_rows(&hq, &branch, "item");
+}
+
+#[test]
 fn a_full_set_copies_what_was_there_before_tracking() {
     let (hq, branch) = pair();
     introduce(&[(&hq, "hq"), (&branch, "branch")]);

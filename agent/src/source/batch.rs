@@ -124,6 +124,8 @@ impl Batch {
             destination_id: Some(self.destination.1),
             from: from.clone(),
             to: to.clone(),
+            // The agent confirms what it has applied by itself.
+            received: None,
             include: self.lists.0.clone(),
             exclude: self.lists.1.clone(),
             created_at: now_micros(),

@@ -164,6 +164,7 @@ mod tests {
             destination_id: None,
             from: Snapshot::empty(),
             to: Snapshot::empty(),
+            received: None,
             include: Vec::new(),
             exclude: Vec::new(),
             created_at: 0,

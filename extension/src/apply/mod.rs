@@ -100,6 +100,7 @@ fn apply_part(part: &SetPart<'_>, bytes: usize) -> Outcome {
     };
     position.advance(header);
     position::record(header, source.peer_id, bytes, &outcome);
+    position::confirm_what_arrived(header, source.peer_id);
     outcome
 }
 

@@ -147,6 +147,34 @@ fn out_of_order(header: &Header, next: u32) -> ! {
     .raise()
 }
 
+/// The source says what it has of ours: the sets that led there need no other confirmation.
+///
+/// Only with the last part, so that no lock of it is held while others are waited for. A position
+/// that lies in this database's future speaks of another history and confirms nothing.
+pub fn confirm_what_arrived(header: &Header, peer_id: i16) {
+    let Some(received) = header.received.as_ref().filter(|_| header.part == header.parts) else {
+        return;
+    };
+    let received = received.to_string();
+    let args = [Arg::Int2(peer_id), Arg::Text(&received)];
+    query::execute(
+        "update syncjournal.registered_peer set confirmed = $2::pg_snapshot \
+        where peer_id = $1 and confirmed::text is distinct from $2 \
+            and pg_catalog.pg_snapshot_xmax($2::pg_snapshot) \
+                <= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) \
+            and (confirmed is null or syncjournal.snapshot_covers($2::pg_snapshot, confirmed))",
+        &args,
+    );
+    query::execute(
+        "update syncjournal.set_log s set confirmed_at = pg_catalog.now() \
+        from syncjournal.registered_peer p \
+        where s.peer_id = $1 and p.peer_id = $1 and s.direction = 'sent' \
+            and s.confirmed_at is null and p.confirmed::text = $2 \
+            and syncjournal.snapshot_covers(p.confirmed, s.to_snapshot)",
+        &args,
+    );
+}
+
 /// The logs of what was applied: sets, and the peer's totals.
 pub fn record(header: &Header, peer_id: i16, bytes: usize, outcome: &Outcome) {
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);

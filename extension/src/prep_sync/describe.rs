@@ -51,6 +51,7 @@ fn header(header: &Header) -> Value {
         "to": header.to.to_string(),
         "include": header.include,
         "exclude": header.exclude,
+        "received": header.received.as_ref().map(ToString::to_string),
         "created_at": timestamp(header.created_at),
         "resumes": header.resumes,
         "continues": header.continues,

@@ -103,6 +103,7 @@ impl PartIterator {
             destination_id: request.peer.node_id,
             from: request.from.clone(),
             to: request.to.clone(),
+            received: request.received.clone(),
             include: request.include.clone(),
             exclude: request.exclude.clone(),
             created_at: self.created_at,

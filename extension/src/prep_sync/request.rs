@@ -25,6 +25,8 @@ pub struct Request {
     pub exclude: Vec<String>,
     pub from: Snapshot,
     pub to: Snapshot,
+    /// What has come from the peer, told so that its sets confirm by themselves.
+    pub received: Option<Snapshot>,
     selections: Vec<Selection>,
 }
 
@@ -67,7 +69,8 @@ impl Request {
         };
         let include = include.unwrap_or_else(|| peer.include.clone());
         let exclude = [peer.exclude.clone(), exclude.unwrap_or_default()].concat();
-        Self { peer, mode, source, include, exclude, from, to, selections }
+        let received = received_from(&peer);
+        Self { peer, mode, source, include, exclude, from, to, received, selections }
     }
 
     /// Whether a table may travel: the peer's lists and the given ones all have to agree.
@@ -175,6 +178,14 @@ fn position(peer: &Peer) -> Snapshot {
         .raise();
     }
     from
+}
+
+/// How far this database has come with the peer.
+fn received_from(peer: &Peer) -> Option<Snapshot> {
+    let node = Arg::Uuid(*peer.node_id?.as_bytes());
+    let sql = "select snapshot::text from syncjournal.received where node_id = $1";
+    let text = query::first(View::Statement, sql, &[node], |row| row.text(1)).flatten()?;
+    Snapshot::from_str(&text).ok()
 }
 
 /// The calling statement's snapshot. What its own transaction writes is not seen in it, though

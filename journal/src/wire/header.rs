@@ -57,6 +57,9 @@ pub struct Header {
     /// The set takes a node that is at `from` to `to`.
     pub from: Snapshot,
     pub to: Snapshot,
+    /// What the source itself has received from the destination: how far sets that went the other
+    /// way have arrived. `None` where that is nothing, or somebody else sees to it.
+    pub received: Option<Snapshot>,
     /// Patterns of what was selected.
     pub include: Vec<String>,
     pub exclude: Vec<String>,
@@ -90,6 +93,8 @@ impl Header {
         out.extend_from_slice(self.destination_id.unwrap_or_default().as_bytes());
         put_string(&mut out, &self.from.to_string());
         put_string(&mut out, &self.to.to_string());
+        let received = self.received.as_ref().map(ToString::to_string);
+        put_string(&mut out, received.as_deref().unwrap_or_default());
         for list in [&self.include, &self.exclude] {
             put_varint(&mut out, list.len() as u64);
             list.iter().for_each(|text| put_string(&mut out, text));
@@ -132,6 +137,7 @@ impl Header {
                 .filter(|id| !id.is_nil()),
             from: snapshot(reader)?,
             to: snapshot(reader)?,
+            received: optional_snapshot(reader)?,
             include: patterns(reader)?,
             exclude: patterns(reader)?,
             created_at: reader.varint("time")?,
@@ -174,8 +180,15 @@ fn name(reader: &mut Reader<'_>, what: &'static str) -> Result<String, DecodeErr
 }
 
 fn snapshot(reader: &mut Reader<'_>) -> Result<Snapshot, DecodeError> {
-    let text = reader.string(limits::HEADER_MAX_BYTES, "snapshot")?;
-    text.parse().map_err(|_| DecodeError::Invalid("snapshot"))
+    optional_snapshot(reader)?.ok_or(DecodeError::Invalid("snapshot"))
+}
+
+/// The empty text stands for none.
+fn optional_snapshot(reader: &mut Reader<'_>) -> Result<Option<Snapshot>, DecodeError> {
+    match reader.string(limits::HEADER_MAX_BYTES, "snapshot")? {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| DecodeError::Invalid("snapshot")),
+    }
 }
 
 fn patterns(reader: &mut Reader<'_>) -> Result<Vec<String>, DecodeError> {
