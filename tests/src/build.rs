@@ -33,7 +33,7 @@ pub fn server() -> &'static Server {
 
 /// The executable of the agent; the first caller builds it. Apart from the server, so that the tests of
 /// the extension do not depend on the agent.
-pub(crate) fn agent() -> &'static Path {
+pub fn agent() -> &'static Path {
     static AGENT: LazyLock<PathBuf> = LazyLock::new(|| {
         build_package("syncjournal-agent");
         profile_folder().join("syncjournal-agent")

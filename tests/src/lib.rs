@@ -26,7 +26,7 @@ mod transfer;
 mod wait;
 
 pub use agent::{Agent, AgentCommand, Finished};
-pub use build::{Server, chinook, server};
+pub use build::{Server, agent as agent_binary, chinook, server};
 pub use cluster::{Cluster, Options, shared};
 pub use compare::{assert_same_rows, table_rows};
 pub use database::{Db, pair, triple};

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use memory::Peak;
 use syncjournal_tests::{
-    Agent, Cluster, Db, Options, apply_set, confirm_set, introduce, prepare_set, server,
-    wait_until_within,
+    Agent, Cluster, Db, Options, agent_binary, apply_set, confirm_set, introduce, prepare_set,
+    server, wait_until_within,
 };
 
 const PATIENCE: Duration = Duration::from_secs(1800);
@@ -44,6 +44,8 @@ impl Size {
 fn main() {
     let scale = std::env::var("SYNCJOURNAL_BENCH_SCALE").ok().and_then(|text| text.parse().ok());
     let size = Size { scale: scale.unwrap_or(10) };
+    // Built here, not within what is timed.
+    agent_binary();
     let options = || Options::default().set("shared_buffers", "256MB").set("autovacuum", "off");
     let (source, target) = (Cluster::start(options()), Cluster::start(options()));
     println!("{} rows; {} single-row transactions\n", size.rows(), size.small());
