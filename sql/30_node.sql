@@ -11,7 +11,8 @@ declare
     tag int4;
 begin
     if coalesce(trim(name), '') = '' then
-        raise exception 'a node needs a name' using errcode = 'invalid_parameter_value';
+        raise exception 'a node needs a name' using errcode = 'invalid_parameter_value',
+            hint = 'Give one that no other node of the network has.';
     end if;
     loop
         new_id := gen_random_uuid();

@@ -35,6 +35,7 @@ impl Failure {
 /// What the journal or a layout holds cannot be read: damage, or a bug of ours.
 pub fn corrupted(what: impl std::fmt::Display) -> Failure {
     Failure::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, format!("syncjournal: {what}"))
+        .hint("This is damage to the database or a bug: keep the server's log, and report it.")
 }
 
 /// Something of the extension's own is not there.

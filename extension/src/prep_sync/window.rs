@@ -10,6 +10,7 @@ use syncjournal_core::{RelationLayout, Version};
 
 use super::request::Request;
 use super::source::{FrameSource, SourceFrame};
+use crate::error::corrupted;
 use crate::pg::query::{self, Arg, Cursor, Row, View};
 
 /// Narrow rows read at a time.
@@ -90,9 +91,9 @@ impl FrameSource for WindowSource {
     fn layout(&mut self, layout_id: i32) -> RelationLayout {
         let sql = "select definition from syncjournal.relation_layout where layout_id = $1";
         let read = |row: &Row| row.bytes(1, |bytes| RelationLayout::decode(bytes).ok()).flatten();
-        query::first(View::Statement, sql, &[Arg::Int4(layout_id)], read)
-            .flatten()
-            .unwrap_or_else(|| panic!("layout {layout_id} of the journal is unknown or damaged"))
+        query::first(View::Statement, sql, &[Arg::Int4(layout_id)], read).flatten().unwrap_or_else(
+            || corrupted(format_args!("layout {layout_id} is unknown or damaged")).raise(),
+        )
     }
 
     fn close(self: Box<Self>) {
