@@ -9,6 +9,10 @@ create table syncjournal.registered_peer (
     exclude text[] not null,
     direction text not null check (direction in ('send', 'receive', 'both')),
     active boolean not null default true,
+    -- What comes from it: foreign keys are trusted to hold, as in replication, or verified.
+    constraints text not null default 'trust' check (constraints in ('trust', 'enforce')),
+    -- Errors by SQLSTATE, or class of two characters, that stop apply; others go to quarantine.
+    stop_on text[] not null default '{}',
     -- Known by an agent's link only: another link may widen its direction. A person's word stays.
     by_link boolean not null default false,
     -- The peer has everything that is visible in this snapshot of ours; null: nothing yet.

@@ -39,8 +39,33 @@ begin
 end
 $$;
 
+-- How entries of a peer that cannot be applied are treated; nulls stand for what is set already.
+create function syncjournal.check_peer_rules(constraints text, stop_on text[]) returns void
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+    wrong text;
+begin
+    if constraints not in ('trust', 'enforce') then
+        raise exception 'unknown treatment of constraints "%"', constraints
+            using errcode = 'invalid_parameter_value', hint = 'Use trust or enforce.';
+    end if;
+    select coalesce(code, 'null') into wrong
+    from unnest(stop_on) code
+    where code is null or code !~ '^[0-9A-Z]{2}([0-9A-Z]{3})?$'
+    limit 1;
+    if found then
+        raise exception 'invalid SQLSTATE "%"', wrong
+            using errcode = 'invalid_parameter_value',
+                hint = 'Each element of stop_on is a code of five characters, such as 23505, '
+                    'or a class of two, such as 23.';
+    end if;
+end
+$$;
+
 create function syncjournal.insert_peer(
-    name text, node_id uuid, include text[], exclude text[], direction text, by_link boolean)
+    name text, node_id uuid, include text[], exclude text[], direction text, by_link boolean,
+    constraints text, stop_on text[])
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -48,8 +73,10 @@ declare
     new_peer int2;
 begin
     insert into syncjournal.registered_peer (
-        peer_name, node_id, include, exclude, direction, by_link)
-    values (name, node_id, include, exclude, direction, by_link)
+        peer_name, node_id, include, exclude, direction, by_link, constraints, stop_on)
+    values (
+        name, node_id, include, exclude, direction, by_link,
+        coalesce(constraints, 'trust'), coalesce(stop_on, '{}'))
     returning peer_id into new_peer;
     insert into syncjournal.peer_activity (peer_id) values (new_peer);
 exception when unique_violation then
@@ -64,13 +91,17 @@ create function syncjournal.add_peer(
     include text[] default '{*.*}',
     exclude text[] default '{}',
     slices text[] default '{}',
-    direction text default 'both')
+    direction text default 'both',
+    constraints text default 'trust',
+    stop_on text[] default '{}')
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform syncjournal.check_peer(node_id, include, exclude, slices, direction);
-    perform syncjournal.insert_peer(name, node_id, include, exclude, direction, by_link => false);
+    perform syncjournal.check_peer_rules(constraints, stop_on);
+    perform syncjournal.insert_peer(
+        name, node_id, include, exclude, direction, false, constraints, stop_on);
 end
 $$;
 
@@ -82,7 +113,9 @@ create function syncjournal.alter_peer(
     exclude text[] default null,
     slices text[] default null,
     direction text default null,
-    active boolean default null)
+    active boolean default null,
+    constraints text default null,
+    stop_on text[] default null)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -92,12 +125,15 @@ begin
     perform syncjournal.check_peer(
         coalesce(node_id, was.node_id), coalesce(include, was.include),
         coalesce(exclude, was.exclude), slices, coalesce(direction, was.direction));
+    perform syncjournal.check_peer_rules(constraints, stop_on);
     update syncjournal.registered_peer p
     set node_id = coalesce(alter_peer.node_id, p.node_id),
         include = coalesce(alter_peer.include, p.include),
         exclude = coalesce(alter_peer.exclude, p.exclude),
         direction = coalesce(alter_peer.direction, p.direction),
         active = coalesce(alter_peer.active, p.active),
+        constraints = coalesce(alter_peer.constraints, p.constraints),
+        stop_on = coalesce(alter_peer.stop_on, p.stop_on),
         by_link = false
     where p.peer_id = was.peer_id;
     if was.confirmed is not null
@@ -119,8 +155,14 @@ $$;
 
 -- An agent's link makes itself known, and learns the name by which its other end goes here. The
 -- node is null where the other end is not at hand (a set that leaves as a file).
--- What a person has said of the peer is never widened.
-create function syncjournal.register_link(peer_name text, peer_node uuid, direction text)
+-- What a person has said of the peer's direction is never widened; of constraints and stop_on the
+-- link's own word counts where it has one (not null), since its configuration is a person's too.
+create function syncjournal.register_link(
+    peer_name text,
+    peer_node uuid,
+    direction text,
+    constraints text default null,
+    stop_on text[] default null)
 returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -128,6 +170,7 @@ declare
     known syncjournal.registered_peer;
 begin
     perform syncjournal.check_peer(peer_node, '{}', '{}', '{}', direction);
+    perform syncjournal.check_peer_rules(constraints, stop_on);
     select * into known from syncjournal.registered_peer p
     where p.node_id = peer_node or p.peer_name = register_link.peer_name
     order by p.node_id = peer_node desc nulls last
@@ -135,7 +178,7 @@ begin
     for update;
     if not found then
         perform syncjournal.insert_peer(
-            peer_name, peer_node, '{*.*}', '{}', direction, by_link => true);
+            peer_name, peer_node, '{*.*}', '{}', direction, true, constraints, stop_on);
         return peer_name;
     elsif known.node_id <> peer_node then
         raise exception 'peer "%" is another node', peer_name
@@ -153,9 +196,13 @@ begin
     update syncjournal.registered_peer p
     set node_id = coalesce(p.node_id, peer_node),
         direction = case when p.direction in ('both', register_link.direction)
-            then p.direction else 'both' end
+            then p.direction else 'both' end,
+        constraints = coalesce(register_link.constraints, p.constraints),
+        stop_on = coalesce(register_link.stop_on, p.stop_on)
     where p.peer_id = known.peer_id
-        and (p.node_id is null or p.direction not in ('both', register_link.direction));
+        and (p.node_id is null or p.direction not in ('both', register_link.direction)
+            or p.constraints <> register_link.constraints
+            or p.stop_on <> register_link.stop_on);
     return known.peer_name;
 end
 $$;

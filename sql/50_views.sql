@@ -20,7 +20,7 @@ from syncjournal.tracked_relation t;
 
 create view syncjournal.peer as
 select peer_name as name, node_id, include, exclude, '{}'::text[] as slices, direction, active,
-    active and node_id is not null as allow_sync
+    active and node_id is not null as allow_sync, constraints, stop_on
 from syncjournal.registered_peer;
 
 create view syncjournal.stat_peer as

@@ -18,7 +18,8 @@ to syncjournal_reader;
 
 -- The agent: what a link needs, and no table of the users'.
 grant execute on function
-    syncjournal.register_link(text, uuid, text), syncjournal.peer_filter(text),
+    syncjournal.register_link(text, uuid, text, text, text[]),
+    syncjournal.peer_filter(text),
     syncjournal.exported_tables(text, text[], text[]), syncjournal.layout_definition(int4),
     syncjournal.received_position(uuid), syncjournal.stream_position(),
     syncjournal.confirm_position(text, pg_snapshot), syncjournal.confirm_sync(uuid),
@@ -36,7 +37,8 @@ grant execute on function
     syncjournal.track(regclass, text, text[], text, text[], text[], regproc),
     syncjournal.track_all(text[], text[], text), syncjournal.untrack(regclass, boolean),
     syncjournal.alter_tracking(regclass, text, text[], text, text[], text[], regproc),
-    syncjournal.add_peer(text, uuid, text[], text[], text[], text),
-    syncjournal.alter_peer(text, uuid, text[], text[], text[], text, boolean),
+    syncjournal.add_peer(text, uuid, text[], text[], text[], text, text, text[]),
+    syncjournal.alter_peer(
+        text, uuid, text[], text[], text[], text, boolean, text, text[]),
     syncjournal.drop_peer(text)
 to syncjournal_admin;

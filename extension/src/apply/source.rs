@@ -15,6 +15,19 @@ pub struct Source {
     pub peer_id: i16,
     /// What is taken from it.
     pub accepts: Selection,
+    /// Foreign keys are verified for what comes from it.
+    #[expect(dead_code, reason = "the end of the call, which verifies, comes with quarantine")]
+    pub enforces: bool,
+    /// SQLSTATEs, or classes of two characters, of errors that stop apply.
+    pub stop_on: Vec<String>,
+}
+
+impl Source {
+    /// Whether an error of this SQLSTATE is to stop apply rather than go to quarantine.
+    #[expect(dead_code, reason = "asked where quarantine is decided")]
+    pub fn stops_on(&self, sqlstate: &str) -> bool {
+        self.stop_on.iter().any(|code| sqlstate.starts_with(code.as_str()))
+    }
 }
 
 /// Checks where the set comes from and where it belongs, and notes the node as known.
@@ -72,12 +85,15 @@ struct Registered {
     direction: String,
     active: bool,
     has_node: bool,
+    enforces: bool,
+    stop_on: Vec<String>,
 }
 
 /// The source as a peer of ours: by its node, or by its name where the node was not known yet.
 fn registered(from: &NodeInfo) -> Source {
     let sql = "select peer_id, pg_catalog.array_to_string(include, E'\\x01'), \
-            pg_catalog.array_to_string(exclude, E'\\x01'), direction, active, node_id is not null \
+            pg_catalog.array_to_string(exclude, E'\\x01'), direction, active, node_id is not null, \
+            constraints = 'enforce', pg_catalog.array_to_string(stop_on, E'\\x01') \
         from syncjournal.registered_peer \
         where node_id = $1 or node_id is null and peer_name = $2 \
         order by node_id nulls last limit 1";
@@ -88,6 +104,8 @@ fn registered(from: &NodeInfo) -> Source {
         direction: row.text(4).unwrap_or_default(),
         active: row.bool(5).unwrap_or_default(),
         has_node: row.bool(6).unwrap_or_default(),
+        enforces: row.bool(7).unwrap_or_default(),
+        stop_on: pattern_list(row.text(8)),
     };
     let args = [Arg::Uuid(*from.node_id.as_bytes()), Arg::Text(&from.name)];
     let Some(peer) = query::first(View::Newest, sql, &args, read) else {
@@ -120,7 +138,12 @@ fn registered(from: &NodeInfo) -> Source {
             &[Arg::Int2(peer.peer_id), Arg::Uuid(*from.node_id.as_bytes())],
         );
     }
-    Source { peer_id: peer.peer_id, accepts: selection(&peer.include, &peer.exclude) }
+    Source {
+        peer_id: peer.peer_id,
+        accepts: selection(&peer.include, &peer.exclude),
+        enforces: peer.enforces,
+        stop_on: peer.stop_on,
+    }
 }
 
 /// Notes the node that the source is.

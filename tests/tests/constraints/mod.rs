@@ -1,0 +1,3 @@
+//! Foreign keys, checks and triggers at the target.
+
+mod options;
