@@ -20,4 +20,13 @@ create table syncjournal.local_node (
     database_oid oid not null
 );
 
+-- Who wins under the policy node_priority: the lower the place. Must be the same on every node. A
+-- node that has not been met yet has its tag all the same: it follows from the id.
+create table syncjournal.preferred_node (
+    place int4 primary key,
+    node_id uuid not null unique,
+    node_tag int4 not null unique
+);
+
 select pg_catalog.pg_extension_config_dump('syncjournal.known_node', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.preferred_node', '');

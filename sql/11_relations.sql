@@ -12,6 +12,11 @@ create table syncjournal.tracked_relation (
     natural_key name[],
     conflict_policy text not null,
     exclude_columns name[] not null,
+    -- Columns whose concurrent differences are added, whatever the policy.
+    counters name[] not null default '{}',
+    -- The function of policy custom, as a text that casts to regprocedure: pg_upgrade refuses
+    -- databases that hold values of that type.
+    merge_function text,
     -- The layout that capture writes now.
     layout_id int4,
     tracked_since timestamptz not null default pg_catalog.now()

@@ -1,5 +1,12 @@
 -- Naming this database, and giving a copy of one a name of its own.
 
+-- The part of a node's id that goes into its versions.
+create function syncjournal.tag_of(node_id uuid) returns int4
+language sql immutable strict set search_path = pg_catalog, pg_temp
+as $$
+    select ('x' || left(node_id::text, 8))::bit(32)::int4 & x'7fffffff'::int4
+$$;
+
 -- Makes `name` this database's node. A tag is 31 random bits: it is tried against all known nodes
 -- here, and peers refuse each other when theirs are equal nevertheless.
 create function syncjournal.take_identity(name text, owner text, contact text, url text)
@@ -16,7 +23,7 @@ begin
     end if;
     loop
         new_id := gen_random_uuid();
-        tag := ('x' || left(new_id::text, 8))::bit(32)::int4 & x'7fffffff'::int4;
+        tag := syncjournal.tag_of(new_id);
         exit when tag > 0
             and not exists (select from syncjournal.known_node k where k.node_tag = tag);
     end loop;

@@ -138,27 +138,6 @@ begin
 end
 $$;
 
--- The policy by its proper name.
-create function syncjournal.check_policy(policy text) returns text
-language plpgsql immutable set search_path = pg_catalog, pg_temp
-as $$
-declare
-    known constant text[] := '{last_update_wins,first_update_wins,keep_local,apply_remote,'
-        'merge_columns,node_priority,custom,manual}';
-begin
-    if policy in ('last_update_wins', 'last_write_wins') then
-        return 'last_update_wins';
-    elsif policy = any (known) then
-        raise exception 'conflict policy "%" is not available in this version', policy
-            using errcode = 'feature_not_supported',
-                hint = 'Use last_update_wins.';
-    end if;
-    raise exception 'unknown conflict policy "%"', policy
-        using errcode = 'invalid_parameter_value',
-            hint = format('The policies are %s.', array_to_string(known, ', '));
-end
-$$;
-
 create function syncjournal.check_keys(keys text) returns void
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -171,22 +150,6 @@ begin
         raise exception 'unknown kind of keys "%"', keys
             using errcode = 'invalid_parameter_value',
                 hint = 'Use keys => ''global''.';
-    end if;
-end
-$$;
-
-create function syncjournal.check_merge(relation regclass, counters text[], merge_function regproc)
-returns void
-language plpgsql stable set search_path = pg_catalog, pg_temp
-as $$
-begin
-    perform syncjournal.check_columns(relation, 'counters', counters);
-    if cardinality(counters) > 0 then
-        raise exception 'counters are not available in this version'
-            using errcode = 'feature_not_supported', hint = 'Leave counters empty.';
-    elsif merge_function is not null then
-        raise exception 'merge functions are not available in this version'
-            using errcode = 'feature_not_supported', hint = 'Leave merge_function out.';
     end if;
 end
 $$;

@@ -41,17 +41,18 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
     policy text := syncjournal.check_policy(conflict_policy);
+    function_name text := syncjournal.check_merge_function(relation, policy, merge_function);
     own_key name;
     locked oid[];
 begin
     perform syncjournal.require_node();
     perform syncjournal.check_trackable(relation);
     perform syncjournal.check_keys(keys);
-    perform syncjournal.check_merge(relation, counters, merge_function);
     locked := array(
         select f from syncjournal.family(relation) f where syncjournal.take_exclusive_lock(f));
     perform syncjournal.check_columns(relation, 'natural_key', natural_key);
     perform syncjournal.check_exclusion(relation, exclude_columns);
+    perform syncjournal.check_counters(relation, counters, exclude_columns, natural_key);
     own_key := syncjournal.own_uuid_key(relation);
     perform syncjournal.add_column(relation, 'sync_version');
     if own_key is null then
@@ -68,10 +69,12 @@ begin
     perform syncjournal.create_triggers(relation);
     -- Last: from here on every change to the table is followed.
     insert into syncjournal.tracked_relation (
-        relid, identity_column, identity_added, keys, natural_key, conflict_policy, exclude_columns)
+        relid, identity_column, identity_added, keys, natural_key, conflict_policy,
+        exclude_columns, counters, merge_function)
     values (
         relation, coalesce(own_key, 'sync_id'), own_key is null, keys, natural_key, policy,
-        coalesce(exclude_columns, '{}'));
+        coalesce(exclude_columns, '{}'), coalesce(counters, '{}'), function_name);
+    perform syncjournal.refuse_two_ways();
     perform syncjournal.own_added_columns(relation);
     perform syncjournal.refresh_layout(relation);
 end
@@ -119,9 +122,11 @@ as $$
 declare
     now_tracked syncjournal.tracked_relation := syncjournal.tracked(relation);
     policy text := syncjournal.check_policy(coalesce(conflict_policy, now_tracked.conflict_policy));
+    function_name text := syncjournal.check_merge_function(relation, policy, coalesce(
+        merge_function,
+        case policy when 'custom' then to_regprocedure(now_tracked.merge_function) end));
 begin
     perform syncjournal.check_keys(coalesce(keys, now_tracked.keys));
-    perform syncjournal.check_merge(relation, coalesce(counters, '{}'), merge_function);
     if natural_key::name[] <> coalesce(now_tracked.natural_key, '{}') then
         raise exception 'the natural key of table "%" cannot be changed', relation
             using errcode = 'feature_not_supported',
@@ -130,11 +135,19 @@ begin
     if exclude_columns is not null then
         perform syncjournal.check_exclusion(relation, exclude_columns);
     end if;
+    perform syncjournal.check_counters(
+        relation, coalesce(counters, now_tracked.counters::text[]),
+        coalesce(exclude_columns, now_tracked.exclude_columns::text[]),
+        now_tracked.natural_key::text[]);
     update syncjournal.tracked_relation t
     set conflict_policy = policy,
-        exclude_columns = coalesce(alter_tracking.exclude_columns, t.exclude_columns)
+        exclude_columns = coalesce(alter_tracking.exclude_columns, t.exclude_columns),
+        counters = coalesce(alter_tracking.counters, t.counters),
+        merge_function = function_name
     where t.relid = relation;
+    perform syncjournal.refuse_two_ways();
     perform syncjournal.refresh_layout(relation);
+    perform syncjournal.tell_pending(now_tracked) where policy <> now_tracked.conflict_policy;
 end
 $$;
 

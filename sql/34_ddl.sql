@@ -107,6 +107,7 @@ begin
         select case when e = any (columns) then e else renamed end
         from unnest(t.exclude_columns) e where e = any (columns) or renamed is not null)
     where relation_id = now_tracked.relation_id and not exclude_columns <@ columns;
+    perform syncjournal.follow_counters(now_tracked, columns, renamed);
     if c.relkind = 'p' then
         perform syncjournal.welcome_partitions(now_tracked);
     end if;
@@ -141,10 +142,11 @@ begin
     if found then
         perform syncjournal.release_partitions();
     end if;
+    perform syncjournal.keep_merge_functions();
 end
 $$;
 
--- After a drop: of a tracked table, which is then forgotten, or of a column of one.
+-- After a drop: of a tracked table, which is then forgotten, of a column of one, or of what it needs.
 create function syncjournal.follow_drop() returns event_trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -163,5 +165,6 @@ begin
     loop
         perform syncjournal.follow_relation(affected, null);
     end loop;
+    perform syncjournal.keep_merge_functions();
 end
 $$;

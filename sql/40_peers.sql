@@ -79,6 +79,7 @@ begin
         coalesce(constraints, 'trust'), coalesce(stop_on, '{}'))
     returning peer_id into new_peer;
     insert into syncjournal.peer_activity (peer_id) values (new_peer);
+    perform syncjournal.refuse_two_ways();
 exception when unique_violation then
     raise exception 'peer "%" or its node is registered already', name
         using errcode = 'duplicate_object', hint = 'Change it by syncjournal.alter_peer().';
@@ -136,6 +137,7 @@ begin
         stop_on = coalesce(alter_peer.stop_on, p.stop_on),
         by_link = false
     where p.peer_id = was.peer_id;
+    perform syncjournal.refuse_two_ways();
     if was.confirmed is not null
         and (include <> was.include or exclude <> was.exclude) then
         raise notice 'peer "%" gets the changes of newly included tables from now on', name
@@ -203,6 +205,7 @@ begin
         and (p.node_id is null or p.direction not in ('both', register_link.direction)
             or p.constraints <> register_link.constraints
             or p.stop_on <> register_link.stop_on);
+    perform syncjournal.refuse_two_ways();
     return known.peer_name;
 end
 $$;

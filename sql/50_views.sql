@@ -9,10 +9,15 @@ from syncjournal.known_node k
     left join syncjournal.registered_peer p using (node_id)
     left join syncjournal.peer_activity a using (peer_id);
 
--- The slices and the counters that the views name are empty until they can be given.
+create view syncjournal.node_priority as
+select p.place as priority, p.node_id, k.node_name as name
+from syncjournal.preferred_node p left join syncjournal.known_node k using (node_id);
+
+-- The slices that the views name are empty until they can be given.
 create view syncjournal.tracked_table as
 select t.relid as relation, t.identity_column, t.keys, t.natural_key, t.conflict_policy,
-    t.exclude_columns, '{}'::name[] as counters, t.tracked_since,
+    t.exclude_columns, t.counters, pg_catalog.to_regprocedure(t.merge_function) as merge_function,
+    t.tracked_since,
     (select coalesce(sum(j.entries), 0)
      from syncjournal.relation_layout y join syncjournal.journal j on j.layout = y.layout_id
      where y.relation_id = t.relation_id) as live_entries

@@ -117,6 +117,29 @@ as $$
         'Create a unique index on the identity column.', 'every row has one') v
 $$;
 
+-- The rules by which conflicts are settled.
+create function syncjournal.check_rules()
+returns table (check_name text, severity text, detail text, hint text)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+    select v.* from syncjournal.verdict('one_way_policies', 'error',
+        (select string_agg(format('Policy %s of %s meets peer "%s", which sends and receives.',
+            policy, relation, peer), ' ') from syncjournal.two_way_tables()),
+        'The two will not end equal: choose another policy, or let the peer go one way.', 'none') v
+    union all
+    select v.* from syncjournal.verdict('node_priority', 'warning',
+        case when not exists (select from syncjournal.preferred_node)
+            and exists (
+                select from syncjournal.tracked_relation where conflict_policy = 'node_priority')
+            then 'Tables have policy node_priority, and no node has one.'
+        else (
+            select 'Nodes that were never met: ' || string_agg(node_id::text, ', ' order by place)
+            from syncjournal.preferred_node
+            where node_id not in (select node_id from syncjournal.known_node)) end,
+        'Set the order, alike on all nodes: syncjournal.set_node_priority(nodes).',
+        'all named nodes are known') v
+$$;
+
 create function syncjournal.check_peers()
 returns table (check_name text, severity text, detail text, hint text)
 language sql stable set search_path = pg_catalog, pg_temp
@@ -158,6 +181,7 @@ as $$
     select * from syncjournal.check_node()
     union all select * from syncjournal.check_server()
     union all select * from syncjournal.check_tables()
+    union all select * from syncjournal.check_rules()
     union all select * from syncjournal.check_peers()
 $$;
 

@@ -5,8 +5,8 @@ revoke all on all functions in schema syncjournal from public;
 -- The reader: every view, and the functions within them, which run with the reader's rights.
 grant usage on schema syncjournal to syncjournal_reader;
 grant select on
-    syncjournal.node, syncjournal.tracked_table, syncjournal.peer, syncjournal.stat_peer,
-    syncjournal.sync_set, syncjournal.conflict, syncjournal.quarantine, syncjournal.health,
+    syncjournal.node, syncjournal.node_priority, syncjournal.tracked_table, syncjournal.peer,
+    syncjournal.stat_peer, syncjournal.sync_set, syncjournal.conflict, syncjournal.quarantine, syncjournal.health,
     syncjournal.change
 to syncjournal_reader;
 grant execute on function
@@ -40,5 +40,5 @@ grant execute on function
     syncjournal.add_peer(text, uuid, text[], text[], text[], text, text, text[]),
     syncjournal.alter_peer(
         text, uuid, text[], text[], text[], text, boolean, text, text[]),
-    syncjournal.drop_peer(text)
+    syncjournal.drop_peer(text), syncjournal.set_node_priority(text[])
 to syncjournal_admin;

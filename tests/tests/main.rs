@@ -13,6 +13,7 @@ mod echo;
 mod harness;
 mod history;
 mod node_and_peers;
+mod policies;
 mod rows;
 mod rules;
 mod schema_check;
