@@ -26,7 +26,7 @@ grant execute on function
     syncjournal.note_error(text, text),
     syncjournal.ensure_publication(), syncjournal.prune(),
     syncjournal.prep_sync(text, text, text[], text[]), syncjournal.apply(bytea, boolean),
-    syncjournal.describe_set(bytea)
+    syncjournal.describe_set(bytea), syncjournal.digest(regclass, int4, bytea)
 to syncjournal_agent;
 
 -- The admin: whatever is meant to be called. What stands behind these functions is nobody's, since

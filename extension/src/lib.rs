@@ -3,6 +3,7 @@ pgrx::pg_module_magic!();
 
 mod apply;
 mod capture;
+mod digest;
 mod error;
 mod guc;
 mod identity;

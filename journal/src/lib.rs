@@ -19,6 +19,7 @@
 //! | [`snapshot`] | `pg_snapshot` arithmetic: windows and what covers what |
 //! | [`pattern`] | include and exclude lists by psql's pattern rules |
 //! | [`merge`] | fast-forward, known, diverged; who wins |
+//! | [`digest`] | hashes of a table's content, in a tree over the rows' identities |
 //! | [`limits`] | every cap, with its reason |
 //!
 //! Whatever comes from outside is decoded with every length checked before it is believed: an
@@ -27,6 +28,7 @@
 
 pub mod clock;
 mod decode;
+pub mod digest;
 pub mod entry;
 pub mod frame;
 pub mod layout;

@@ -9,6 +9,7 @@ mod chinook;
 mod constraints;
 mod convergence;
 mod demo;
+mod digest;
 mod echo;
 mod harness;
 mod history;

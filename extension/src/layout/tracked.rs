@@ -208,3 +208,14 @@ fn refresh_layout(relation: pgrx::PgRelation) -> i32 {
     invalidation::announce(found.root);
     found.layout_id
 }
+
+/// A row that was written past the capture cannot be named elsewhere.
+pub fn missing_identity(tracked: &Tracked) -> ! {
+    let table = catalog::qualified_name(tracked.root);
+    Failure::new(
+        PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+        format!("a row of table \"{table}\" has no identity"),
+    )
+    .hint("It was written while capture was off: untrack the table and track it again.")
+    .raise()
+}

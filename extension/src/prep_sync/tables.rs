@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use pgrx::pg_sys::Oid;
-use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use syncjournal_core::frame::{FrameWriter, Head};
 use syncjournal_core::limits::{FRAME_MAX_ENTRIES, FRAME_TARGET_BYTES};
 use syncjournal_core::{Clock, HybridTime, Operation, RelationLayout, RowId, Version};
@@ -16,13 +15,13 @@ use syncjournal_core::{Clock, HybridTime, Operation, RelationLayout, RowId, Vers
 use super::parts::now_micros;
 use super::request::Request;
 use super::source::{FrameSource, SourceFrame};
-use crate::error::{Failure, corrupted};
+use crate::error::corrupted;
 use crate::layout::{self, Tracked};
 use crate::pg::open_table::OpenTable;
 use crate::pg::query::{self, View};
 use crate::pg::row_view::RowView;
 use crate::pg::table_scan::{RowAddress, TableScan};
-use crate::pg::{catalog, memory, routing, transaction};
+use crate::pg::{memory, routing, transaction};
 use crate::value::PortableSettings;
 
 /// Marks the backend part of these frames' ids: no capture gives out the same.
@@ -162,7 +161,7 @@ fn fill(stride: &mut Stride, writer: &mut FrameWriter) -> bool {
 }
 
 fn write_row(tracked: &Tracked, row: RowView<'_>, writer: &mut FrameWriter) {
-    let identity = row.uuid(tracked.identity).unwrap_or_else(|| missing_identity(tracked));
+    let identity = row.uuid(tracked.identity).unwrap_or_else(|| layout::missing_identity(tracked));
     let version = row.uuid(tracked.version).map_or(Version::NIL, Version::from_bytes);
     let index = u16::try_from(writer.entries()).unwrap_or(u16::MAX);
     let head = Head {
@@ -176,16 +175,6 @@ fn write_row(tracked: &Tracked, row: RowView<'_>, writer: &mut FrameWriter) {
         let written = row.encode(column, &mut payload);
         out.value(written.then_some(&payload));
     }
-}
-
-fn missing_identity(tracked: &Tracked) -> ! {
-    let table = catalog::qualified_name(tracked.root);
-    Failure::new(
-        PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-        format!("a row of table \"{table}\" has no identity"),
-    )
-    .hint("It was written while capture was off: untrack the table and track it again.")
-    .raise()
 }
 
 fn fresh_prefix(tag: u32) -> Version {
