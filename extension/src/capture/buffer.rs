@@ -1,8 +1,10 @@
 //! The entries that a transaction has made and not yet journaled, with a stack of savepoints.
 
+use std::collections::HashMap;
+
 use pgrx::pg_sys::Oid;
-use syncjournal_core::Version;
 use syncjournal_core::frame::Head;
+use syncjournal_core::{Operation, RowId, Version};
 
 use crate::capture::encode::EncodedRow;
 
@@ -21,6 +23,12 @@ pub struct Pending {
     pub count: usize,
     start: usize,
     end: usize,
+}
+
+impl Pending {
+    fn is_delete(&self) -> bool {
+        self.head.operation == Operation::Delete
+    }
 }
 
 /// A row that was deleted from one partition and is about to appear in another.
@@ -64,6 +72,10 @@ pub struct Buffer {
     bytes: Vec<u8>,
     moves: Vec<Move>,
     marks: Vec<Mark>,
+    /// Whether there are deletes among the entries.
+    has_deletes: bool,
+    /// The last delete of each row; made when it is asked for.
+    deletes: Option<HashMap<(i32, RowId), Version>>,
 }
 
 impl Buffer {
@@ -77,6 +89,12 @@ impl Buffer {
         values: (usize, &[u8]),
     ) {
         self.mark(level);
+        if head.operation == Operation::Delete {
+            self.has_deletes = true;
+            if let Some(deletes) = &mut self.deletes {
+                deletes.insert((relation.0, head.row), version);
+            }
+        }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(values.1);
         self.entries.push(Pending {
@@ -88,6 +106,44 @@ impl Buffer {
             start,
             end: self.bytes.len(),
         });
+    }
+
+    /// The version of the last delete of a row that is not journaled yet; nil where there is none.
+    pub fn last_delete(&mut self, relation_id: i32, row: RowId) -> Version {
+        if !self.has_deletes {
+            return Version::NIL;
+        }
+        let entries = &self.entries;
+        let deletes = self.deletes.get_or_insert_with(|| {
+            let deletes = entries.iter().filter(|entry| entry.is_delete());
+            deletes.map(|entry| ((entry.relation_id, entry.head.row), entry.version)).collect()
+        });
+        deletes.get(&(relation_id, row)).copied().unwrap_or_default()
+    }
+
+    /// Takes a delete back; returns the version that it would have replaced.
+    pub fn take_delete(
+        &mut self,
+        relation_id: i32,
+        row: RowId,
+        version: Version,
+    ) -> Option<Version> {
+        let place = self.entries.iter().rposition(|entry| {
+            entry.relation_id == relation_id && entry.version == version && entry.head.row == row
+        })?;
+        for mark in &mut self.marks {
+            mark.entries -= usize::from(mark.entries > place);
+        }
+        if let Some(deletes) = &mut self.deletes {
+            deletes.remove(&(relation_id, row));
+        }
+        Some(self.entries.remove(place).head.prev)
+    }
+
+    /// Entries have left: the index of the deletes is out of date.
+    fn forget_deletes(&mut self) {
+        self.deletes = None;
+        self.has_deletes &= !self.entries.is_empty();
     }
 
     /// Remembers a row on its way to another partition.
@@ -161,7 +217,7 @@ impl Buffer {
 
     /// Takes out what `level` wrote; at level 1 everything.
     pub fn take(&mut self, level: i32) -> Batch {
-        match self.floor(level) {
+        let batch = match self.floor(level) {
             None => Batch::default(),
             Some((0, 0)) => Batch {
                 entries: std::mem::take(&mut self.entries),
@@ -173,7 +229,9 @@ impl Buffer {
                 bytes: self.bytes.split_off(bytes),
                 base: bytes,
             },
-        }
+        };
+        self.forget_deletes();
+        batch
     }
 
     /// Savepoint `level` was rolled back.
@@ -183,6 +241,7 @@ impl Buffer {
             self.bytes.truncate(mark.bytes);
             self.moves.truncate(mark.moves);
         }
+        self.forget_deletes();
     }
 
     /// Savepoint `level` was released: what it wrote is now its parent's.
@@ -205,5 +264,6 @@ impl Buffer {
         self.bytes.clear();
         self.moves.clear();
         self.marks.clear();
+        self.forget_deletes();
     }
 }

@@ -1,7 +1,7 @@
 //! From the buffer to the journal: entries are sorted into frames.
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
-use syncjournal_core::frame::FrameWriter;
+use syncjournal_core::frame::{FrameWriter, Head};
 use syncjournal_core::{HybridTime, Operation, RowId, Version, limits};
 
 use crate::capture::buffer::{Batch, Pending};
@@ -37,20 +37,20 @@ pub fn flush(mut batch: Batch, split_until: Option<HybridTime>) {
     if let Some(before) = last {
         finish(&appender, &mut writer, before);
     }
-    tombstone::bury(
-        entries
-            .iter()
-            .filter(|entry| is_gone(entry))
-            .map(|entry| (entry.relation_id, entry.head.row, entry.version)),
-    );
+    tombstone::bury(entries.iter().filter_map(fate));
 }
 
-/// A row whose own identity is the nil uuid leaves no stone: that one would tell of a truncation.
-fn is_gone(entry: &Pending) -> bool {
-    match entry.head.operation {
-        Operation::Delete => entry.head.row != RowId::NIL,
-        operation => operation == Operation::Truncate,
-    }
+/// What an entry says of the row's tombstone, if anything. A row whose own identity is the nil uuid
+/// leaves none: that one would tell of a truncation.
+fn fate(entry: &Pending) -> Option<(i32, RowId, Option<Version>)> {
+    let Head { operation, row, prev, .. } = entry.head;
+    let stone = match operation {
+        Operation::Delete if row != RowId::NIL => Some(entry.version),
+        Operation::Truncate => Some(entry.version),
+        Operation::Insert if !prev.is_nil() => None,
+        _ => return None,
+    };
+    Some((entry.relation_id, row, stone))
 }
 
 fn ends_frame(

@@ -23,6 +23,7 @@
 
 mod allocate;
 mod buffer;
+mod earlier;
 mod encode;
 mod flush;
 mod row_id;

@@ -10,6 +10,7 @@ use syncjournal_core::{HybridTime, Operation, RowId, Version};
 
 use crate::capture::allocate::Allocator;
 use crate::capture::buffer::{Batch, Buffer};
+use crate::capture::earlier::Stoneless;
 use crate::capture::flush;
 use crate::layout::{self, Tracked};
 use crate::pg::catalog;
@@ -21,6 +22,10 @@ pub struct State {
     pub buffer: Buffer,
     /// Tracked relations that a TRUNCATE has emptied, and nothing was written to since.
     pub emptied: Vec<i32>,
+    /// Relations whose rows have identities of our making, and to which one with its own was added.
+    pub given: Vec<i32>,
+    /// What was asked last of tombstones, if there were none.
+    pub stoneless: Option<Stoneless>,
     /// Frames up to this time were flushed before their statement's end.
     split_until: Option<HybridTime>,
     /// The transaction is about to end: whatever still comes is journaled at once.
@@ -146,6 +151,8 @@ fn end() {
         state.allocator.end_transaction();
         state.buffer.clear();
         state.emptied.clear();
+        state.given.clear();
+        state.stoneless = None;
         state.split_until = None;
         state.is_ending = false;
     });

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use syncjournal_core::{Operation, RowId, Version};
 
 use crate::capture::buffer::Move;
+use crate::capture::earlier;
 use crate::capture::encode::{self, EncodedRow};
 use crate::capture::state;
 use crate::capture::trigger_version::{identity_changed, misplaced, tracked};
@@ -50,16 +51,26 @@ fn inserted(tracked: &Tracked, row: &Row<'_>) {
         });
         return;
     }
+    new_row(tracked, row, RowId(id), version);
+}
+
+fn new_row(tracked: &Tracked, row: &Row<'_>, id: RowId, version: Version) {
+    let prev = earlier::parent_of_insert(tracked, id, version);
     encode::whole_row(tracked, row, |count, values| {
-        let values = (count, values);
-        state::add(tracked, version, Operation::Insert, RowId(id), Version::NIL, values);
+        state::add(tracked, version, Operation::Insert, id, prev, (count, values));
     });
 }
 
 fn updated(tracked: &Tracked, old: &Row<'_>, new: &Row<'_>) {
-    let id = identity(tracked, old);
-    if new.uuid(tracked.identity) != Some(id) {
-        identity_changed(tracked, Some(id), new.uuid(tracked.identity));
+    let (id, id_after) = (identity(tracked, old), identity(tracked, new));
+    if id != id_after && tracked.identity_added {
+        identity_changed(tracked, Some(id), Some(id_after));
+    }
+    if id != id_after {
+        // Another key: to everybody else one row goes and another comes.
+        deleted(tracked, old);
+        new_row(tracked, new, RowId(id_after), own_version(tracked, new));
+        return;
     }
     if old.uuid(tracked.version) == new.uuid(tracked.version) {
         if !encode::is_unchanged(tracked, old, new) {

@@ -7,12 +7,12 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::prelude::*;
 use syncjournal_core::{RowId, Version};
 
+use crate::capture::earlier;
 use crate::capture::encode::is_unchanged;
 use crate::capture::row_id::new_row_id;
 use crate::capture::state;
 use crate::error::Failure;
 use crate::guc;
-use crate::journal::tombstone;
 use crate::layout::{self, Tracked};
 use crate::pg::catalog;
 use crate::pg::trigger::{Event, Firing};
@@ -46,7 +46,7 @@ fn inserted<'a>(firing: &Firing<'a>) -> NewRow<'a> {
     // its deletion, on whichever node. A row that moves here from another partition comes with the
     // version that it got as an update, in the same frame or an earlier one: this is later.
     let before = match row.uuid(tracked.identity) {
-        Some(id) => tombstone::of(tracked.relation_id, RowId(id)),
+        Some(id) => earlier::before_insert(&tracked, RowId(id)),
         None => Version::NIL,
     };
     let version = state::allocate(&tracked, before);
@@ -61,7 +61,8 @@ fn updated<'a>(firing: &Firing<'a>) -> NewRow<'a> {
     let tracked = tracked(firing);
     let (old, new) = (firing.old(), firing.new_row());
     let (before, after) = (old.uuid(tracked.identity), new.uuid(tracked.identity));
-    if before != after {
+    let is_moved = before != after;
+    if is_moved && (tracked.identity_added || after.is_none()) {
         identity_changed(&tracked, before, after);
     }
     if !guc::capture() {
@@ -75,7 +76,11 @@ fn updated<'a>(firing: &Firing<'a>) -> NewRow<'a> {
         return firing.with_uuids(&[(tracked.version, version)]);
     }
     let prev = version.map_or(Version::NIL, Version::from_bytes);
-    let version = state::allocate(&tracked, prev);
+    let earlier_life = match after {
+        Some(id) if is_moved => earlier::before_insert(&tracked, RowId(id)),
+        _ => Version::NIL,
+    };
+    let version = state::allocate(&tracked, prev.max(earlier_life));
     firing.with_uuids(&[(tracked.version, Some(version.to_bytes()))])
 }
 
@@ -101,7 +106,7 @@ pub fn tracked(firing: &Firing<'_>) -> Rc<Tracked> {
     found
 }
 
-/// Refuses another identity for a row.
+/// Refuses another identity for a row, where the identity is ours to give.
 pub fn identity_changed(tracked: &Tracked, old: Option<[u8; 16]>, new: Option<[u8; 16]>) -> ! {
     let show = |id: Option<[u8; 16]>| id.map_or("null".to_owned(), |id| RowId(id).to_string());
     let table = catalog::qualified_name(tracked.root);

@@ -19,26 +19,37 @@ pub fn of(relation_id: i32, row: RowId) -> Version {
     found.map_or(Version::NIL, Version::from_bytes)
 }
 
-/// Sets a stone for each version that deletes a row or (the nil row) truncates a relation; they
-/// come in their order.
-pub fn bury(deletions: impl Iterator<Item = (i32, RowId, Version)>) {
+/// Whether any row of the relation has a stone.
+pub fn any(relation_id: i32) -> bool {
+    let relid = catalog::own_relation(c"tombstone").unwrap_or_else(|| not_installed().raise());
+    let table = Table::read(relid);
+    // Greatest first: the nil row, which tells of a truncation only, would come last.
+    let is_row = |found: &Found| ControlFlow::Break(found.uuid(2) != Some(RowId::NIL.0));
+    table.equal(table.primary_key(), &[(1, Key::Int4(relation_id))], is_row) == Some(true)
+}
+
+/// Sets a stone for each version that deletes a row or (the nil row) truncates a relation, and takes
+/// away those of rows that came back (no version); they come in their order.
+pub fn bury(fates: impl Iterator<Item = (i32, RowId, Option<Version>)>) {
     // A row deleted twice has one stone, the later. In order, for the index's sake.
-    let stones: BTreeMap<(i32, RowId), Version> =
-        deletions.map(|(relation, row, version)| ((relation, row), version)).collect();
-    if stones.is_empty() {
+    let fates: BTreeMap<(i32, RowId), Option<Version>> =
+        fates.map(|(relation, row, version)| ((relation, row), version)).collect();
+    if fates.is_empty() {
         return;
     }
     let relid = catalog::own_relation(c"tombstone").unwrap_or_else(|| not_installed().raise());
     let table = Table::write(relid);
     let index = table.primary_key();
-    for ((relation, row), version) in stones {
+    for ((relation, row), version) in fates {
         let keys = [(1, Key::Int4(relation)), (2, Key::Uuid(&row.0))];
         // One stands already where the row came back under its identity after an earlier delete.
         let former = table.equal(index, &keys, |found| ControlFlow::Break(found.place()));
         if let Some(former) = former {
             table.delete(former);
         }
-        let (row, version) = (Field::Uuid(row.0), Field::Uuid(version.to_bytes()));
-        table.insert(&[Field::Int4(relation), row, version]);
+        if let Some(version) = version {
+            let (row, version) = (Field::Uuid(row.0), Field::Uuid(version.to_bytes()));
+            table.insert(&[Field::Int4(relation), row, version]);
+        }
     }
 }

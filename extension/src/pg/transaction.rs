@@ -111,6 +111,12 @@ pub fn backend_number() -> i32 {
     unsafe { pg_sys::MyBackendId }
 }
 
+/// The number of the running command within the transaction.
+pub fn command() -> u32 {
+    // SAFETY: reads a counter; does not mark it as used.
+    unsafe { pg_sys::GetCurrentCommandId(false) }
+}
+
 /// Makes what this transaction has written visible to its next command.
 pub fn next_command() {
     // SAFETY: no arguments; raises an ordinary error when commands run out.
