@@ -19,6 +19,8 @@ create table syncjournal.tracked_relation (
     merge_function text,
     -- The layout that capture writes now.
     layout_id int4,
+    -- Whether triggers that are enabled for replicas fire for what comes from peers.
+    run_triggers boolean not null default true,
     tracked_since timestamptz not null default pg_catalog.now()
 );
 

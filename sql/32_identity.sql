@@ -229,8 +229,6 @@ begin
     perform syncjournal.update_as_owner(leaf, format(
         'insert into %s (%s) overriding system value select %s from pg_temp.syncjournal_rows',
         leaf, targets, sources));
-    execute format('alter table %s enable trigger "~syncjournal_version",'
-        ' enable trigger syncjournal_capture', leaf);
     drop table pg_temp.syncjournal_rows;
     perform syncjournal.execute_all(restore);
 end

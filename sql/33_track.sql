@@ -1,15 +1,29 @@
 -- Taking tables under the journal and out of it.
 
--- Row triggers reach the partitions of a table by themselves, a truncate trigger does not.
-create function syncjournal.create_truncate_trigger(relation regclass) returns void
+-- Ours fire whatever the session's role: what triggers of the users' write to tracked tables while
+-- entries are applied, when the role is replica, is this node's own change.
+create function syncjournal.enable_always(relation regclass, trigger_name name) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if not exists (
+    execute format('alter table %s enable always trigger %I', relation, trigger_name);
+end
+$$;
+
+-- Row triggers reach the partitions of a table by themselves, a truncate trigger does not.
+-- Whether there was none yet.
+create function syncjournal.create_truncate_trigger(relation regclass) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if exists (
         select from pg_trigger where tgrelid = relation and tgname = 'syncjournal_truncate') then
-        execute format('create trigger syncjournal_truncate before truncate on %s'
-            ' for each statement execute function syncjournal.trigger_truncate()', relation);
+        return false;
     end if;
+    execute format('create trigger syncjournal_truncate before truncate on %s'
+        ' for each statement execute function syncjournal.trigger_truncate()', relation);
+    perform syncjournal.enable_always(relation, 'syncjournal_truncate');
+    return true;
 end
 $$;
 
@@ -22,6 +36,8 @@ begin
         ' for each row execute function syncjournal.trigger_version()', relation);
     execute format('create trigger syncjournal_capture after insert or update or delete on %s'
         ' for each row execute function syncjournal.trigger_capture()', relation);
+    perform syncjournal.enable_always(relation, ours)
+    from unnest('{~syncjournal_version,syncjournal_capture}'::name[]) ours;
     perform syncjournal.create_truncate_trigger(relation);
     perform syncjournal.create_truncate_trigger(relid)
     from pg_partition_tree(relation) where relid <> relation;
@@ -35,7 +51,8 @@ create function syncjournal.track(
     conflict_policy text default 'last_update_wins',
     exclude_columns text[] default '{}',
     counters text[] default '{}',
-    merge_function regproc default null)
+    merge_function regproc default null,
+    run_triggers boolean default true)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -70,10 +87,11 @@ begin
     -- Last: from here on every change to the table is followed.
     insert into syncjournal.tracked_relation (
         relid, identity_column, identity_added, keys, natural_key, conflict_policy,
-        exclude_columns, counters, merge_function)
+        exclude_columns, counters, merge_function, run_triggers)
     values (
         relation, coalesce(own_key, 'sync_id'), own_key is null, keys, natural_key, policy,
-        coalesce(exclude_columns, '{}'), coalesce(counters, '{}'), function_name);
+        coalesce(exclude_columns, '{}'), coalesce(counters, '{}'), function_name,
+        coalesce(run_triggers, true));
     perform syncjournal.refuse_two_ways();
     perform syncjournal.own_added_columns(relation);
     perform syncjournal.refresh_layout(relation);
@@ -115,7 +133,8 @@ create function syncjournal.alter_tracking(
     conflict_policy text default null,
     exclude_columns text[] default null,
     counters text[] default null,
-    merge_function regproc default null)
+    merge_function regproc default null,
+    run_triggers boolean default null)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -143,7 +162,8 @@ begin
     set conflict_policy = policy,
         exclude_columns = coalesce(alter_tracking.exclude_columns, t.exclude_columns),
         counters = coalesce(alter_tracking.counters, t.counters),
-        merge_function = function_name
+        merge_function = function_name,
+        run_triggers = coalesce(alter_tracking.run_triggers, t.run_triggers)
     where t.relid = relation;
     perform syncjournal.refuse_two_ways();
     perform syncjournal.refresh_layout(relation);

@@ -1,7 +1,8 @@
 -- Following what others do to tracked tables by DDL.
 
 -- A partition brings its rows past every trigger: they are journaled here. While a dump is restored
--- the root has no trigger either, and everything that is missing here will come from the dump.
+-- the root has no trigger either, and everything that is missing here will come from the dump, which
+-- creates triggers in the order of their names: the root's last one comes after all the partitions'.
 create function syncjournal.welcome_partitions(root syncjournal.tracked_relation) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -10,7 +11,7 @@ declare
     kind "char";
 begin
     if not exists (
-        select from pg_trigger where tgrelid = root.relid and tgname = 'syncjournal_truncate') then
+        select from pg_trigger where tgrelid = root.relid and tgname = '~syncjournal_version') then
         return;
     end if;
     for newcomer, kind in
@@ -25,8 +26,9 @@ begin
                 newcomer, root.relid using errcode = 'wrong_object_type',
                 hint = 'Changes on another server are not journaled here: use a local table.';
         end if;
-        -- First, so that the DDL below finds no newcomer any more.
-        perform syncjournal.create_truncate_trigger(newcomer);
+        -- First, so that DDL in here, for which this function is called again, finds no newcomer.
+        -- That call may have seen to those that are still to come.
+        continue when not syncjournal.create_truncate_trigger(newcomer);
         if kind = 'r' and syncjournal.has_rows(newcomer) then
             perform syncjournal.journal_rows(newcomer, root);
         end if;

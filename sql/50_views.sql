@@ -20,7 +20,8 @@ select t.relid as relation, t.identity_column, t.keys, t.natural_key, t.conflict
     t.tracked_since,
     (select coalesce(sum(j.entries), 0)
      from syncjournal.relation_layout y join syncjournal.journal j on j.layout = y.layout_id
-     where y.relation_id = t.relation_id) as live_entries
+     where y.relation_id = t.relation_id) as live_entries,
+    t.run_triggers
 from syncjournal.tracked_relation t;
 
 create view syncjournal.peer as

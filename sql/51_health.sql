@@ -94,13 +94,15 @@ returns table (check_name text, severity text, detail text, hint text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
     select v.* from syncjournal.verdict('triggers', 'error',
-        (select 'Changes of ' || string_agg(t.relid::text, ', ') || ' are not journaled.'
+        (select 'Changes of ' || string_agg(t.relid::text, ', ') || ' are not journaled,'
+             ' or not under every session_replication_role.'
          from syncjournal.tracked_relation t
          where 3 > (
             select count(*) from pg_trigger g
-            where g.tgrelid = t.relid and g.tgenabled in ('O', 'A') and g.tgname in (
+            where g.tgrelid = t.relid and g.tgenabled = 'A' and g.tgname in (
                 '~syncjournal_version', 'syncjournal_capture', 'syncjournal_truncate'))),
-        'Enable the triggers of syncjournal, or untrack the table and track it anew.',
+        'Enable them (alter table ... enable always trigger ...), or untrack the table and'
+            ' track it anew.',
         'all tracked tables have theirs') v
     union all
     select v.* from syncjournal.verdict('identity', 'error',

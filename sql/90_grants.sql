@@ -34,9 +34,10 @@ to syncjournal_agent;
 grant syncjournal_agent to syncjournal_admin;
 grant execute on function
     syncjournal.create_node(text, text, text, text), syncjournal.adopt_clone(text),
-    syncjournal.track(regclass, text, text[], text, text[], text[], regproc),
+    syncjournal.track(regclass, text, text[], text, text[], text[], regproc, boolean),
     syncjournal.track_all(text[], text[], text), syncjournal.untrack(regclass, boolean),
-    syncjournal.alter_tracking(regclass, text, text[], text, text[], text[], regproc),
+    syncjournal.alter_tracking(
+        regclass, text, text[], text, text[], text[], regproc, boolean),
     syncjournal.add_peer(text, uuid, text[], text[], text[], text, text, text[]),
     syncjournal.alter_peer(
         text, uuid, text[], text[], text[], text, boolean, text, text[]),

@@ -7,8 +7,9 @@
 //!
 //! A part is atomic: it is applied by one call, with the position, in the caller's transaction.
 //! Frames are journaled unchanged, under the id they came with, so that one that is here already is
-//! skipped and all travel on to further peers. Entries are laid on rows beneath SQL; nothing of
-//! that is captured, and triggers and foreign keys fire as in logical replication.
+//! skipped and all travel on to further peers. Entries are laid on rows beneath SQL, where none of our
+//! triggers fires, so nothing of that is captured. The users' triggers fire as in logical replication;
+//! what these write to tracked tables is captured: it is a change of this node's own.
 //!
 //! Memory: one frame, one entry's values, and the open tables.
 
@@ -29,7 +30,6 @@ mod unfinished;
 use pgrx::prelude::*;
 use syncjournal_core::wire::{Header, Record, SetPart};
 
-use crate::capture;
 use crate::pg::role::ReplicaRole;
 use crate::pg::{subtransaction, transaction};
 use crate::value::PortableSettings;
@@ -93,7 +93,6 @@ fn apply_part(part: &SetPart<'_>, bytes: usize) -> Outcome {
     }
     let outcome = {
         // Each ends before the one above it.
-        let _silence = capture::silence();
         let _replica = ReplicaRole::enter();
         let _settings = PortableSettings::enter();
         apply_frames(part, Session::begin(header, &source))

@@ -10,6 +10,7 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{Datum, Oid};
 use syncjournal_core::{RelationLayout, RowId, Version};
 
+use crate::capture;
 use crate::error::{Failure, corrupted};
 use crate::layout::{self, StoredLayout, Tracked};
 use crate::pg::arena::Home;
@@ -19,6 +20,7 @@ use crate::pg::role::RunAs;
 use crate::pg::routing::{self, Router};
 use crate::pg::row_json::row_json;
 use crate::pg::row_writer::{RowWriter, Written};
+use crate::pg::triggers::Ours;
 use crate::pg::{catalog, transaction, varlena};
 
 /// The travelling columns of a row, in wire form; `None` is NULL.
@@ -107,7 +109,9 @@ impl Target {
             }
             places
         });
-        Leaf { writer: RowWriter::open(table, index), tracked, defaults, of_root }
+        let ours = Ours { identity: tracked.identity, version: tracked.version };
+        let writer = RowWriter::open(table, index, ours, tracked.run_triggers);
+        Leaf { writer, tracked, defaults, of_root }
     }
 
     pub fn close(self) {
@@ -180,7 +184,7 @@ impl Target {
         }
         assign(tracked, datums, nulls, values);
         identify(tracked, datums, nulls, row, version);
-        writer.insert()
+        written(writer, RowWriter::insert)
     }
 
     /// Changes columns of the current row, and its version.
@@ -199,13 +203,13 @@ impl Target {
         let (datums, nulls) = writer.copy_current();
         assign(tracked, datums, nulls, changes);
         identify(tracked, datums, nulls, row, version);
-        writer.update()
+        written(writer, RowWriter::update)
     }
 
     /// Deletes the current row.
     pub fn delete(&mut self) -> Written {
         let _owner = RunAs::restricted(self.owner);
-        self.leaves[self.at].writer.delete()
+        written(&mut self.leaves[self.at].writer, RowWriter::delete)
     }
 
     /// The row's partition key has changed: it leaves one partition and enters another.
@@ -217,12 +221,12 @@ impl Target {
         changes: impl Iterator<Item = Assignment<'a>>,
     ) -> Written {
         self.fill_from_current(place, row, version, changes);
-        let deleted = self.leaves[self.at].writer.delete();
+        let deleted = written(&mut self.leaves[self.at].writer, RowWriter::delete);
         if deleted != Written::Done {
             return deleted;
         }
         self.at = place;
-        self.leaves[place].writer.insert()
+        written(&mut self.leaves[place].writer, RowWriter::insert)
     }
 
     /// Makes the fresh row of another leaf from the current one and the changes.
@@ -355,6 +359,16 @@ fn two<T>(all: &mut [T], first: usize, second: usize) -> (&mut T, &mut T) {
         let (head, tail) = all.split_at_mut(first);
         (&mut tail[0], &mut head[second])
     }
+}
+
+/// Makes a change, and journals what the table's triggers have written: a later entry of the call
+/// may meet it.
+fn written(writer: &mut RowWriter, change: impl FnOnce(&mut RowWriter) -> Written) -> Written {
+    let written = change(writer);
+    if writer.has_triggers() {
+        capture::flush_now();
+    }
+    written
 }
 
 /// Does `attempt` until no other transaction's change of the row comes between look-up and write.

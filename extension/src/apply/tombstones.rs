@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use syncjournal_core::{RowId, Version};
 
 use crate::error::not_installed;
+use crate::journal::tombstone;
 use crate::pg::catalog;
 use crate::pg::query::{self, Arg};
 use crate::pg::table::{Key, Table};
@@ -18,6 +19,8 @@ pub struct Tombstones {
     table: Table,
     /// Whether the table has any: most have none, and then no row needs to be looked up.
     any: bool,
+    /// Burials before that was looked up: a trigger of the users' may delete rows, too.
+    burials: u64,
     fresh: HashMap<RowId, Version>,
 }
 
@@ -27,7 +30,7 @@ impl Tombstones {
         let table = Table::read(relid.unwrap_or_else(|| not_installed().raise()));
         let key = [(1, Key::Int4(relation_id))];
         let any = table.equal(table.primary_key(), &key, |_| ControlFlow::Break(())).is_some();
-        Self { relation_id, table, any, fresh: HashMap::new() }
+        Self { relation_id, table, any, burials: tombstone::burials(), fresh: HashMap::new() }
     }
 
     /// The version that deleted the row, if one did.
@@ -35,7 +38,7 @@ impl Tombstones {
         if let Some(version) = self.fresh.get(&row) {
             return Some(*version);
         }
-        if !self.any {
+        if !self.any && self.burials == tombstone::burials() {
             return None;
         }
         let key = [(1, Key::Int4(self.relation_id)), (2, Key::Uuid(&row.0))];

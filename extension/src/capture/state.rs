@@ -1,7 +1,6 @@
 //! What the backend remembers between triggers, and the transaction's events that end it.
 
-use std::cell::{Cell, RefCell};
-use std::marker::PhantomData;
+use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 
 use pgrx::prelude::*;
@@ -35,33 +34,11 @@ pub struct State {
 thread_local! {
     static STATE: ManuallyDrop<RefCell<State>> =
         ManuallyDrop::new(RefCell::new(State::default()));
-    static SILENT: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Lends the state; `work` must not call anything that may fire a trigger.
 pub fn with<R>(work: impl FnOnce(&mut State) -> R) -> R {
     STATE.with(|state| work(&mut state.borrow_mut()))
-}
-
-/// While it lives, nothing of this backend is captured: what is applied is journaled already.
-#[derive(Debug)]
-pub struct Silence {
-    _not_send: PhantomData<*const ()>,
-}
-
-pub fn silence() -> Silence {
-    SILENT.set(SILENT.get() + 1);
-    Silence { _not_send: PhantomData }
-}
-
-impl Drop for Silence {
-    fn drop(&mut self) {
-        SILENT.set(SILENT.get().saturating_sub(1));
-    }
-}
-
-pub fn is_silent() -> bool {
-    SILENT.get() > 0
 }
 
 /// Begins to listen to the events of transactions. Called once, when the library is loaded.
@@ -107,6 +84,13 @@ fn flush_early(level: i32) {
         (batch, state.split_until)
     });
     flush::flush(batch, split_until);
+}
+
+/// Journals what triggers have just written in this savepoint: apply may have to read it next.
+pub fn flush_now() {
+    if !with(|state| state.buffer.is_empty()) {
+        flush_early(transaction::nest_level());
+    }
 }
 
 /// Journals what this transaction has written so far, as far as it is not a savepoint's that may

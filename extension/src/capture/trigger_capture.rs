@@ -26,7 +26,7 @@ fn trigger_capture<'a>(
     if firing.is_before() || !firing.is_for_row() {
         misplaced("trigger_capture", "after insert, update or delete, for each row");
     }
-    if guc::capture() && !state::is_silent() {
+    if guc::capture() {
         let tracked = tracked(&firing);
         match firing.event() {
             Event::Insert => inserted(&tracked, &firing.new_row()),

@@ -25,7 +25,7 @@ fn trigger_truncate<'a>(
     if firing.event() != Event::Truncate || !firing.is_before() {
         misplaced("trigger_truncate", "before truncate, for each statement");
     }
-    if guc::capture() && !state::is_silent() {
+    if guc::capture() {
         let tracked = tracked(&firing);
         if tracked.relid == tracked.root {
             truncated(&tracked);

@@ -25,7 +25,6 @@ fn trigger_version<'a>(trigger: &'a PgTrigger<'a>) -> Result<Option<NewRow<'a>>,
     let firing = Firing::of(trigger);
     let is_ours = firing.is_before() && firing.is_for_row();
     let row = match firing.event() {
-        _ if is_ours && state::is_silent() => firing.unchanged(),
         Event::Insert if is_ours => inserted(&firing),
         Event::Update if is_ours => updated(&firing),
         _ => misplaced("trigger_version", "before insert or update, for each row"),

@@ -1,5 +1,6 @@
 //! Tombstones: what became of rows that are gone, for entries that come late.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -8,6 +9,16 @@ use syncjournal_core::{RowId, Version};
 use crate::error::not_installed;
 use crate::pg::catalog;
 use crate::pg::table::{Field, Found, Key, Table};
+
+thread_local! {
+    static BURIALS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often this backend has set stones: who remembers that there are none looks again when this
+/// has changed.
+pub fn burials() -> u64 {
+    BURIALS.get()
+}
 
 /// The version that deleted the row, or (the nil row) truncated the relation; nil if none did.
 pub fn of(relation_id: i32, row: RowId) -> Version {
@@ -37,6 +48,7 @@ pub fn bury(fates: impl Iterator<Item = (i32, RowId, Option<Version>)>) {
     if fates.is_empty() {
         return;
     }
+    BURIALS.set(BURIALS.get() + 1);
     let relid = catalog::own_relation(c"tombstone").unwrap_or_else(|| not_installed().raise());
     let table = Table::write(relid);
     let index = table.primary_key();

@@ -40,6 +40,8 @@ pub struct Tracked {
     pub version: usize,
     /// The columns that travel, in the layout's order.
     pub columns: Vec<ColumnAccess>,
+    /// Whether the users' triggers fire for what comes from peers.
+    pub run_triggers: bool,
     /// Whether portable settings must be held while rows are encoded.
     pub needs_settings: bool,
     /// What the codecs keep; dropped after them.
@@ -51,6 +53,7 @@ struct Tracking {
     relation_id: i32,
     root: Oid,
     selection: Selection,
+    run_triggers: bool,
 }
 
 type Cache = HashMap<Oid, Rc<Tracked>>;
@@ -102,6 +105,7 @@ fn build(relid: Oid) -> Option<Tracked> {
         version: attribute(&shape, VERSION_COLUMN).number,
         needs_settings: columns.iter().any(|column| column.codec.needs_settings()),
         columns,
+        run_triggers: tracking.run_triggers,
         _memory: memory,
     })
 }
@@ -154,6 +158,7 @@ fn tracking_of(relid: Oid, shape: &Shape) -> Option<Tracking> {
                     identity_added: row.bool(4).unwrap_or(false),
                     excluded: row.names(8),
                 },
+                run_triggers: row.bool(12).unwrap_or(true),
             })
         })
     })

@@ -126,6 +126,15 @@ pub fn own_relation(relation: &CStr) -> Option<Oid> {
     (relid != Oid::INVALID).then_some(relid)
 }
 
+/// Whether a function lies in the extension's own schema.
+pub fn is_own_function(function: Oid) -> bool {
+    // SAFETY: look-ups by id and by a NUL-terminated name; what does not exist is invalid.
+    unsafe {
+        let namespace = pg_sys::get_func_namespace(function);
+        namespace != Oid::INVALID && namespace == pg_sys::get_namespace_oid(SCHEMA.as_ptr(), true)
+    }
+}
+
 /// Whether the relation is still there.
 pub fn exists(relid: Oid) -> bool {
     table_name(relid).is_some()

@@ -26,6 +26,7 @@ pub mod table;
 pub mod table_scan;
 pub mod transaction;
 pub mod trigger;
+pub mod trigger_choice;
 pub mod triggers;
 pub mod type_io;
 pub mod varlena;

@@ -13,7 +13,7 @@
 use crate::pg::open_table::OpenTable;
 use crate::pg::postponed::Postponed;
 use crate::pg::row_view::RowView;
-use crate::pg::triggers;
+use crate::pg::triggers::{self, Ours, RowTriggers};
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::ptr::{null_mut, slice_from_raw_parts_mut};
 
@@ -53,15 +53,16 @@ pub struct RowWriter {
     key_bytes: Box<[u8; 16]>,
     bulk: pg_sys::BulkInsertState,
     postponed: Postponed,
-    has_triggers: bool,
+    triggers: RowTriggers,
     has_generated: bool,
     has_constraints: bool,
     is_partition: bool,
 }
 
 impl RowWriter {
-    /// `index` is an index that begins with the identity column.
-    pub fn open(table: OpenTable, index: Oid) -> Self {
+    /// `index` is an index that begins with the identity column; `run_triggers`: whether the users'
+    /// triggers fire that would fire on a replica.
+    pub fn open(table: OpenTable, index: Oid, ours: Ours, run_triggers: bool) -> Self {
         // SAFETY: all structures are made by Postgres's own constructors in the current memory
         // context, which outlives the writer, and belong to the relation opened above.
         unsafe {
@@ -69,7 +70,7 @@ impl RowWriter {
             let estate = pg_sys::CreateExecutorState();
             let old = pg_sys::MemoryContextSwitchTo((*estate).es_query_cxt);
             let result = result_relation(estate, relation);
-            let has_triggers = triggers::keep_firing(result);
+            let triggers = RowTriggers::of(estate, result, ours, run_triggers);
             let epq = pg_sys::palloc0(size_of::<pg_sys::EPQState>()).cast();
             pg_sys::EvalPlanQualInit(epq, estate, null_mut(), null_mut(), -1);
             let current = pg_sys::table_slot_create(relation, null_mut());
@@ -98,7 +99,7 @@ impl RowWriter {
                 key_bytes,
                 bulk,
                 postponed: Postponed::default(),
-                has_triggers,
+                triggers,
                 has_generated: !constraints.is_null() && (*constraints).has_generated_stored,
                 has_constraints: !constraints.is_null(),
                 is_partition: (*(*relation).rd_rel).relispartition,
@@ -150,6 +151,11 @@ impl RowWriter {
         }
     }
 
+    /// Whether code of the users' runs with a change, which may write to other tables.
+    pub fn has_triggers(&self) -> bool {
+        self.triggers.any()
+    }
+
     /// The row that `find` found.
     pub fn current(&self) -> RowView<'_> {
         // SAFETY: `find` has deformed the whole row, and the slot pins it until the next look-up.
@@ -188,17 +194,14 @@ impl RowWriter {
         // SAFETY: the executor's own steps for an insert, on structures made for this table.
         unsafe {
             pg_sys::ExecStoreVirtualTuple(self.fresh);
-            self.begin_change();
-            if self.has_triggers
-                && !pg_sys::ExecBRInsertTriggers(self.estate, self.result, self.fresh)
-            {
+            let command = self.begin_change();
+            if self.triggers.any() && !self.triggers.before_insert(self.fresh) {
                 return self.suppressed();
             }
             self.check_fresh(pg_sys::CmdType::CMD_INSERT);
-            let command = pg_sys::GetCurrentCommandId(true);
             pg_sys::table_tuple_insert(self.table.raw(), self.fresh, command, 0, self.bulk);
             let recheck = self.insert_index_tuples(false);
-            pg_sys::ExecARInsertTriggers(self.estate, self.result, self.fresh, recheck, null_mut());
+            self.triggers.after_insert(self.fresh, recheck);
             self.end_change(recheck);
         }
         Written::Done
@@ -210,23 +213,12 @@ impl RowWriter {
         unsafe {
             pg_sys::ExecStoreVirtualTuple(self.fresh);
             let tid = &raw mut (*self.current).tts_tid;
-            self.begin_change();
-            if self.has_triggers {
+            let command = self.begin_change();
+            if self.triggers.any() {
                 if !self.lock_current() {
                     return self.moved();
                 }
-                let (estate, result) = (self.estate, self.result);
-                let none = null_mut();
-                let goes_on = pg_sys::ExecBRUpdateTriggers(
-                    estate,
-                    self.epq,
-                    result,
-                    tid,
-                    none,
-                    self.fresh,
-                    null_mut(),
-                );
-                if !goes_on {
+                if !self.triggers.before_update(self.epq, self.current, self.fresh) {
                     return self.suppressed();
                 }
             }
@@ -236,7 +228,7 @@ impl RowWriter {
                 self.table.raw(),
                 tid,
                 self.fresh,
-                pg_sys::GetCurrentCommandId(true),
+                command,
                 (*self.scan).xs_snapshot,
                 null_mut(),
                 true,
@@ -244,23 +236,11 @@ impl RowWriter {
                 &mut lock_mode,
                 &mut update_indexes,
             );
-            if !is_done(outcome) {
+            if !self.is_done(outcome) {
                 return self.moved();
             }
             let recheck = if update_indexes { self.insert_index_tuples(true) } else { null_mut() };
-            let (estate, result, none) = (self.estate, self.result, null_mut());
-            pg_sys::ExecARUpdateTriggers(
-                estate,
-                result,
-                none,
-                none,
-                tid,
-                null_mut(),
-                self.fresh,
-                recheck,
-                null_mut(),
-                false,
-            );
+            self.triggers.after_update(self.current, self.fresh, recheck);
             self.end_change(recheck);
         }
         Written::Done
@@ -271,14 +251,12 @@ impl RowWriter {
         // SAFETY: as in `update`.
         unsafe {
             let tid = &raw mut (*self.current).tts_tid;
-            self.begin_change();
-            if self.has_triggers {
+            let command = self.begin_change();
+            if self.triggers.any() {
                 if !self.lock_current() {
                     return self.moved();
                 }
-                let (estate, result) = (self.estate, self.result);
-                let none = null_mut();
-                if !pg_sys::ExecBRDeleteTriggers(estate, self.epq, result, tid, none, null_mut()) {
+                if !self.triggers.before_delete(self.epq, tid) {
                     return self.suppressed();
                 }
             }
@@ -286,24 +264,17 @@ impl RowWriter {
             let outcome = pg_sys::table_tuple_delete(
                 self.table.raw(),
                 tid,
-                pg_sys::GetCurrentCommandId(true),
+                command,
                 (*self.scan).xs_snapshot,
                 null_mut(),
                 true,
                 &mut failure,
                 false,
             );
-            if !is_done(outcome) {
+            if !self.is_done(outcome) {
                 return self.moved();
             }
-            pg_sys::ExecARDeleteTriggers(
-                self.estate,
-                self.result,
-                tid,
-                null_mut(),
-                null_mut(),
-                false,
-            );
+            self.triggers.after_delete(tid);
             self.end_change(null_mut());
         }
         Written::Done
@@ -377,20 +348,35 @@ impl RowWriter {
                 &mut failure,
             );
             pg_sys::ExecDropSingleTupleTableSlot(locked);
-            is_done(outcome)
+            outcome == pg_sys::TM_Result::TM_Ok
         }
     }
 
+    /// Gives the command in which the change is made: the same for the triggers, so that what they
+    /// write to the row shows.
+    ///
     /// # Safety
     /// Must be paired with `end_change`, `suppressed` or `moved`.
-    unsafe fn begin_change(&mut self) {
-        if self.has_triggers {
-            // SAFETY: opens a level of the trigger queue; triggers see the row by these two.
-            unsafe {
-                (*self.estate).es_output_cid = pg_sys::GetCurrentCommandId(true);
+    unsafe fn begin_change(&mut self) -> pg_sys::CommandId {
+        // SAFETY: opens a level of the trigger queue; triggers see the row by these two.
+        unsafe {
+            let command = pg_sys::GetCurrentCommandId(true);
+            if self.triggers.any() {
+                (*self.estate).es_output_cid = command;
                 (*self.estate).es_snapshot = (*self.scan).xs_snapshot;
                 pg_sys::AfterTriggerBeginQuery();
             }
+            command
+        }
+    }
+
+    /// Whether the table took the change; not if another transaction has changed the row. That
+    /// the table's own code did so is an error.
+    fn is_done(&self, outcome: pg_sys::TM_Result::Type) -> bool {
+        match outcome {
+            pg_sys::TM_Result::TM_Ok => true,
+            pg_sys::TM_Result::TM_SelfModified => triggers::changed_meanwhile(self.table.oid()),
+            _ => false,
         }
     }
 
@@ -401,7 +387,7 @@ impl RowWriter {
     unsafe fn end_change(&mut self, recheck: *mut pg_sys::List) {
         // SAFETY: closes the level that `begin_change` opened; per-tuple memory is done with.
         unsafe {
-            if self.has_triggers {
+            if self.triggers.any() {
                 pg_sys::AfterTriggerEndQuery(self.estate);
             }
             if !recheck.is_null() {
@@ -478,7 +464,7 @@ unsafe fn slot_values(slot: *mut pg_sys::TupleTableSlot) {
 
 /// # Safety
 /// The slot must be valid for as long as the slices are used.
-unsafe fn slot_arrays(slot: *mut pg_sys::TupleTableSlot) -> (*mut [Datum], *mut [bool]) {
+pub(super) unsafe fn slot_arrays(slot: *mut pg_sys::TupleTableSlot) -> (*mut [Datum], *mut [bool]) {
     // SAFETY: a slot with a fixed descriptor has arrays of its number of attributes.
     unsafe {
         let len = (*(*slot).tts_tupleDescriptor).natts as usize;
@@ -487,10 +473,4 @@ unsafe fn slot_arrays(slot: *mut pg_sys::TupleTableSlot) -> (*mut [Datum], *mut 
             slice_from_raw_parts_mut((*slot).tts_isnull, len),
         )
     }
-}
-
-/// Whether the table took the change. A row that this very command changed already would mean
-/// that a trigger of the table wrote to it; like the rest it is looked up again.
-fn is_done(outcome: pg_sys::TM_Result::Type) -> bool {
-    outcome == pg_sys::TM_Result::TM_Ok
 }

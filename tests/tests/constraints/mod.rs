@@ -1,3 +1,4 @@
 //! Foreign keys, checks and triggers at the target.
 
 mod options;
+mod triggers;
