@@ -22,6 +22,11 @@ create table syncjournal.conflict_log (
     status text not null check (status in ('resolved', 'pending'))
 );
 
+-- One row's heads meet once; what brings them together again says nothing new.
+create unique index conflict_log_heads on syncjournal.conflict_log (
+    row_id, (coalesce(remote_version, '00000000-0000-0000-0000-000000000000')),
+    (coalesce(local_version, '00000000-0000-0000-0000-000000000000')), schema_name, table_name);
+
 select pg_catalog.pg_extension_config_dump('syncjournal.conflict_log', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.conflict_log_conflict_id_seq', '');
 

@@ -1,9 +1,10 @@
 //! The record of conflicts: what met a row that had gone another way, and how it was settled.
 
-use syncjournal_core::merge::Winner;
+use syncjournal_core::merge::{ConflictKind, Settled, Winner};
 use syncjournal_core::{RowId, Version};
 
-use super::target::{Image, Target};
+use super::entry::Table;
+use super::target::Image;
 use crate::pg::query::{self, Arg};
 
 /// Postgres's own names of the conflicts that a row can be in.
@@ -30,6 +31,18 @@ impl ConflictType {
     }
 }
 
+impl From<ConflictKind> for ConflictType {
+    fn from(kind: ConflictKind) -> Self {
+        match kind {
+            ConflictKind::InsertExists => Self::InsertExists,
+            ConflictKind::UpdateOriginDiffers => Self::UpdateOriginDiffers,
+            ConflictKind::UpdateDeleted => Self::UpdateDeleted,
+            ConflictKind::DeleteOriginDiffers => Self::DeleteOriginDiffers,
+            ConflictKind::DeleteMissing => Self::DeleteMissing,
+        }
+    }
+}
+
 /// A state of the row: its version, and what it looked like if that is known.
 #[derive(Clone, Debug, Default)]
 pub struct Side {
@@ -45,17 +58,13 @@ pub struct Conflict {
     pub base: Side,
     pub local: Side,
     pub remote: Side,
-    /// Who won; none: it waits for a person.
-    pub winner: Option<Winner>,
+    pub settled: Settled,
 }
 
-/// Writes the conflict down.
-pub fn record(target: &mut Target, peer_id: i16, conflict: &Conflict) {
+/// Writes the conflict down; false where the same two heads are on record already.
+pub fn record(table: &mut Table, conflict: &Conflict) -> bool {
     let row = conflict.row;
-    let mut json = |side: &Side| {
-        let image = side.image.as_ref()?;
-        Some(target.json(row, side.version.unwrap_or(Version::NIL), image))
-    };
+    let mut json = |side: &Side| Some(table.target.json(row, side.image.as_ref()?));
     let images = [json(&conflict.base), json(&conflict.local), json(&conflict.remote)];
     let [base, local, remote] =
         images.each_ref().map(|image| image.as_deref().map_or(Arg::NoText, Arg::Text));
@@ -63,12 +72,13 @@ pub fn record(target: &mut Target, peer_id: i16, conflict: &Conflict) {
         let known = side.version.filter(|version| !version.is_nil());
         known.map_or(Arg::NoUuid, |version| Arg::Uuid(version.to_bytes()))
     };
-    let (winner, status) = match conflict.winner {
-        Some(Winner::Local) => (Arg::Text("local"), "resolved"),
-        Some(Winner::Remote) => (Arg::Text("remote"), "resolved"),
-        None => (Arg::NoText, "pending"),
+    let (winner, status) = match conflict.settled {
+        Settled::Winner(Winner::Local) => (Arg::Text("local"), "resolved"),
+        Settled::Winner(Winner::Remote) => (Arg::Text("remote"), "resolved"),
+        Settled::Merged => (Arg::Text("merged"), "resolved"),
+        Settled::Pending => (Arg::NoText, "pending"),
     };
-    query::execute(
+    let written = query::execute(
         "insert into syncjournal.conflict_log (peer_id, schema_name, table_name, row_id, \
             conflict_type, policy, base_version, local_version, remote_version, \
             base, local, remote, winner, status) \
@@ -78,14 +88,15 @@ pub fn record(target: &mut Target, peer_id: i16, conflict: &Conflict) {
             lateral (select case when t.identity_added \
                 then array['sync_version', t.identity_column::text] \
                 else array['sync_version'] end as columns) own \
-        where t.relation_id = $6",
+        where t.relation_id = $6 \
+        on conflict do nothing",
         &[
-            Arg::Int2(peer_id),
-            Arg::Text(&target.layout().schema.clone()),
-            Arg::Text(&target.layout().table.clone()),
+            Arg::Int2(table.peer_id),
+            Arg::Text(&table.target.layout().schema),
+            Arg::Text(&table.target.layout().table),
             Arg::Uuid(row.0),
             Arg::Text(conflict.kind.as_str()),
-            Arg::Int4(target.relation_id),
+            Arg::Int4(table.target.relation_id),
             version(&conflict.base),
             version(&conflict.local),
             version(&conflict.remote),
@@ -96,4 +107,5 @@ pub fn record(target: &mut Target, peer_id: i16, conflict: &Conflict) {
             Arg::Text(status),
         ],
     );
+    written > 0
 }

@@ -1,27 +1,42 @@
 //! One entry and the row it meets.
 //!
-//! The row's own version decides nearly always: it stands at the entry's parent, or has gone past
-//! the entry. Otherwise both sides moved, and the last update wins as a whole: the winner's state
-//! is rebuilt from the journal, the loser's is kept in the record of the conflict.
+//! The row's own version decides nearly always: it stands at the entry's parent, or at the entry. An
+//! entry whose row stands elsewhere is put off until all that came with it is journaled, and settled
+//! then by the merge rules: see `settle`.
 
-use syncjournal_core::merge::{Fork, Relation, Winner, last_update_wins, relate};
-use syncjournal_core::{Entry, Operation, Version};
+use syncjournal_core::merge::{Settled, Value, Winner};
+use syncjournal_core::{Entry, Operation, RowId, Version};
 
 use super::conflicts::{self, Conflict, ConflictType, Side};
-use super::history::{History, Step, step_of};
-use super::outcome::Applied;
+use super::outcome::{Applied, Outcome};
+use super::past::{Past, owned};
+use super::rules::TableRules;
+use super::settle::Unsettled;
 use super::target::{Assignment, Image, Target, until_settled};
 use super::tombstones::Tombstones;
 use crate::pg::row_writer::Written;
 
+/// So many entries are put off at most: settling earlier only makes more merges than need be.
+const MOST_POSTPONED: usize = 100_000;
+
 /// Everything about a table that entries are applied to.
+///
+/// `entry` lays an entry on its row or puts it off, `settle_postponed` settles what was put off: to
+/// be called when all frames are journaled. What became of them is in `outcome`; entries that
+/// could not be settled are in `unsettled`, and counted nowhere. `settle` is one entry that the
+/// journal holds, at any time.
 #[derive(Debug)]
 pub struct Table {
     pub target: Target,
     pub tombstones: Tombstones,
-    pub history: History,
+    pub past: Past,
+    pub rules: TableRules,
     pub peer_id: i16,
-    pub conflicts: i64,
+    /// For errors: the table and where its entries come from.
+    pub place: String,
+    pub outcome: Outcome,
+    pub unsettled: Vec<Unsettled>,
+    pub postponed: Vec<(RowId, Version)>,
 }
 
 /// An entry, and where its columns stand here.
@@ -55,28 +70,55 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    fn step(self) -> Step {
-        step_of(self.entry, |column| self.places.get(column).copied().flatten())
-    }
-
     /// What the entry alone says of the row.
-    fn known_image(self, columns: usize) -> Image {
+    pub fn known_image(self, columns: usize) -> Image {
         let mut image = vec![None; columns];
         for (place, value) in self.assignments() {
-            image[place] = value.map(<[u8]>::to_vec);
+            image[place] = owned(value);
         }
         image
     }
 }
 
 /// All columns of an image.
-pub fn whole(image: &Image) -> impl Iterator<Item = Assignment<'_>> + Clone {
+pub fn whole(image: &[Value]) -> impl Iterator<Item = Assignment<'_>> + Clone {
     image.iter().enumerate().map(|(place, value)| (place, value.as_deref()))
 }
 
 impl Table {
-    /// Applies an insert, update or delete.
-    pub fn change(&mut self, incoming: Incoming<'_>) -> Applied {
+    pub fn open(target: Target, peer_id: i16, place: String) -> Self {
+        Self {
+            tombstones: Tombstones::of(target.relation_id),
+            past: Past::of(target.layout()),
+            rules: TableRules::of(&target),
+            target,
+            peer_id,
+            place,
+            outcome: Outcome::default(),
+            unsettled: Vec::new(),
+            postponed: Vec::new(),
+        }
+    }
+
+    /// Applies an entry, or puts it off; it is journaled already.
+    pub fn entry(&mut self, incoming: Incoming<'_>) {
+        let entry = incoming.entry;
+        let applied = match entry.operation {
+            Operation::Truncate => self.truncate(entry.version),
+            Operation::State => self.state(incoming),
+            Operation::Insert | Operation::Update | Operation::Delete => self.change(incoming),
+        };
+        match applied {
+            Applied::Postponed => self.postponed.push((entry.row, entry.version)),
+            applied => self.outcome.count(applied),
+        }
+        if self.postponed.len() >= MOST_POSTPONED {
+            self.settle_postponed();
+        }
+    }
+
+    /// Applies an insert, update or delete, unless it does not simply go on top.
+    fn change(&mut self, incoming: Incoming<'_>) -> Applied {
         until_settled(|| match self.target.find(incoming.entry.row) {
             Some(current) => self.present(incoming, current),
             None => self.absent(incoming),
@@ -85,32 +127,17 @@ impl Table {
 
     fn present(&mut self, incoming: Incoming<'_>, current: Version) -> Option<Applied> {
         let Entry { version, prev, operation, .. } = *incoming.entry;
-        if operation == Operation::Insert && current.is_nil() {
-            return self.insert_over_untracked(incoming);
+        if current == version {
+            return Some(Applied::Skipped);
         }
-        let Ok(relation) = relate(current, version, prev, &mut self.history);
-        match relation {
-            Relation::Known => Some(Applied::Skipped),
-            Relation::FastForward => self.forward(incoming),
-            Relation::Behind { missing } => {
-                let image = self.target.image();
-                match self.history.advance(image, &missing, &incoming.step()) {
-                    Some(image) => self.write_whole(incoming, &image),
-                    None => self.forward(incoming),
-                }
-            }
-            Relation::Diverged(fork) => self.diverged(incoming, current, &fork),
+        if current != prev {
+            return Some(Applied::Postponed);
         }
-    }
-
-    /// The common case: the row stands where the entry expects it.
-    fn forward(&mut self, incoming: Incoming<'_>) -> Option<Applied> {
-        let Entry { version, row, operation, .. } = *incoming.entry;
-        if operation == Operation::Delete {
-            return self.delete(incoming);
+        match operation {
+            Operation::Insert if current.is_nil() => self.insert_over_untracked(incoming),
+            Operation::Delete => self.delete(incoming),
+            _ => self.take_over(incoming),
         }
-        let written = self.target.update(row, version, incoming.assignments());
-        settled(written, Applied::Updated)
     }
 
     fn delete(&mut self, incoming: Incoming<'_>) -> Option<Applied> {
@@ -119,217 +146,74 @@ impl Table {
         Some(applied)
     }
 
-    fn write_whole(&mut self, incoming: Incoming<'_>, image: &Image) -> Option<Applied> {
+    pub fn take_over(&mut self, incoming: Incoming<'_>) -> Option<Applied> {
         let Entry { version, row, .. } = *incoming.entry;
-        settled(self.target.update(row, version, whole(image)), Applied::Updated)
+        settled(self.target.update(row, version, incoming.assignments()), Applied::Updated)
     }
 
     /// The row was there when the table was tracked, and elsewhere it was made anew.
     fn insert_over_untracked(&mut self, incoming: Incoming<'_>) -> Option<Applied> {
         let local = self.target.image();
         let remote = incoming.known_image(local.len());
-        let applied = self.forward(incoming)?;
+        let applied = self.take_over(incoming)?;
         if local != remote {
-            let version = incoming.entry.version;
-            self.conflict(Conflict {
+            self.conflict(&Conflict {
                 kind: ConflictType::InsertExists,
                 row: incoming.entry.row,
                 base: Side::default(),
                 local: Side { version: None, image: Some(local) },
-                remote: Side { version: Some(version), image: Some(remote) },
-                winner: Some(Winner::Remote),
+                remote: Side { version: Some(incoming.entry.version), image: Some(remote) },
+                settled: Settled::Winner(Winner::Remote),
             });
         }
-        Some(applied)
-    }
-
-    /// Both sides moved: the later version's state stays, as a whole.
-    fn diverged(
-        &mut self,
-        incoming: Incoming<'_>,
-        current: Version,
-        fork: &Fork,
-    ) -> Option<Applied> {
-        let Entry { version, row, operation, .. } = *incoming.entry;
-        let local = self.target.image();
-        let states = self.history.remote_state(Some(local.clone()), fork, &incoming.step());
-        let (base, remote, known) = match states {
-            Some((base, remote)) => (base, remote, true),
-            None => (None, Some(incoming.known_image(local.len())), false),
-        };
-        let mut winner = Some(last_update_wins(current, version));
-        let applied = match winner {
-            Some(Winner::Remote) if !known => {
-                winner = None;
-                Applied::Skipped
-            }
-            Some(Winner::Remote) => match &remote {
-                Some(image) => self.write_whole(incoming, image)?,
-                None => self.delete(incoming)?,
-            },
-            Some(Winner::Local) | None => Applied::Skipped,
-        };
-        self.conflict(Conflict {
-            kind: match operation {
-                Operation::Delete => ConflictType::DeleteOriginDiffers,
-                Operation::Update => ConflictType::UpdateOriginDiffers,
-                _ => ConflictType::InsertExists,
-            },
-            row,
-            base: Side { version: fork.base, image: base },
-            local: Side { version: Some(current), image: Some(local) },
-            remote: Side { version: Some(version), image: remote },
-            winner,
-        });
         Some(applied)
     }
 
     fn absent(&mut self, incoming: Incoming<'_>) -> Option<Applied> {
-        let entry = incoming.entry;
-        let stone = self.tombstones.find(entry.row);
-        match entry.operation {
-            Operation::Delete => Some(self.delete_absent(incoming, stone)),
-            Operation::Update => self.update_absent(incoming, stone),
-            _ => self.insert_absent(incoming, stone),
-        }
-    }
-
-    fn insert_absent(&mut self, incoming: Incoming<'_>, stone: Option<Version>) -> Option<Applied> {
-        let Entry { version, prev, row, .. } = *incoming.entry;
-        if let Some(stone) = stone {
-            let Ok(relation) = relate(stone, version, prev, &mut self.history);
-            if relation == Relation::Known {
-                return Some(Applied::Skipped);
-            }
-            if stone > version {
-                return Some(self.stays_deleted(incoming, stone, None));
-            }
-        }
-        if self.tombstones.truncated().is_some_and(|truncated| truncated > version) {
+        let Entry { version, prev, row, operation, .. } = *incoming.entry;
+        let stone = self.tombstones.find(row);
+        if stone == Some(version) {
             return Some(Applied::Skipped);
         }
-        let written = self.target.insert(row, version, incoming.assignments());
-        settled(written, Applied::Inserted)
+        let is_next = stone.is_none_or(|stone| stone == prev);
+        match operation {
+            Operation::Insert if is_next => {
+                let truncated = self.tombstones.truncated();
+                if truncated.is_some_and(|truncated| truncated > version) {
+                    return Some(Applied::Skipped);
+                }
+                let inserted = self.target.insert(row, version, incoming.assignments());
+                settled(inserted, Applied::Inserted)
+            }
+            Operation::Delete if is_next => {
+                self.delete_absent(incoming, stone);
+                Some(Applied::Skipped)
+            }
+            _ => Some(Applied::Postponed),
+        }
     }
 
-    /// Both deleted it, or it was never here: it is gone either way.
-    fn delete_absent(&mut self, incoming: Incoming<'_>, stone: Option<Version>) -> Applied {
+    /// It was never here: it is gone as it should be. The tombstone tells entries that come late.
+    fn delete_absent(&mut self, incoming: Incoming<'_>, stone: Option<Version>) {
         let Entry { version, row, .. } = *incoming.entry;
-        if stone.is_none_or(|stone| stone < version) {
-            self.tombstones.deleted(row, version);
-        }
-        let truncated = self.tombstones.truncated();
-        if stone.is_none() && truncated.is_none() {
-            let columns = self.target.layout().columns.len();
-            let remote = incoming.known_image(columns);
-            self.conflict(Conflict {
+        self.tombstones.deleted(row, version);
+        if stone.is_none() && self.tombstones.truncated().is_none() {
+            let columns = self.past.columns();
+            self.conflict(&Conflict {
                 kind: ConflictType::DeleteMissing,
                 row,
                 base: Side::default(),
                 local: Side::default(),
-                remote: Side { version: Some(version), image: Some(remote) },
-                winner: Some(Winner::Remote),
+                remote: Side { version: Some(version), image: Some(incoming.known_image(columns)) },
+                settled: Settled::Winner(Winner::Remote),
             });
         }
-        Applied::Skipped
     }
 
-    fn update_absent(&mut self, incoming: Incoming<'_>, stone: Option<Version>) -> Option<Applied> {
-        let Entry { version, prev, .. } = *incoming.entry;
-        // A row that came back after its tombstone may have gone again by a truncation.
-        let Some(death) = stone.max(self.tombstones.truncated()) else {
-            return Some(self.never_here(incoming));
-        };
-        let mut state = None;
-        if let Some(stone) = stone {
-            let Ok(relation) = relate(stone, version, prev, &mut self.history);
-            match relation {
-                Relation::Known => return Some(Applied::Skipped),
-                Relation::Diverged(fork) => {
-                    state = self.history.remote_state(None, &fork, &incoming.step());
-                }
-                Relation::FastForward | Relation::Behind { .. } => {}
-            }
+    pub fn conflict(&mut self, conflict: &Conflict) {
+        if conflicts::record(self, conflict) {
+            self.outcome.conflicts += 1;
         }
-        let image = match state {
-            Some((_, remote)) => remote,
-            None => self
-                .history
-                .replay(prev)
-                .and_then(|image| self.history.advance(image, &[], &incoming.step())),
-        };
-        if death > version {
-            return Some(self.stays_deleted(incoming, death, image));
-        }
-        self.resurrect(incoming, death, image)
-    }
-
-    /// The deletion here is the later one.
-    fn stays_deleted(
-        &mut self,
-        incoming: Incoming<'_>,
-        death: Version,
-        image: Option<Image>,
-    ) -> Applied {
-        let columns = self.target.layout().columns.len();
-        let image = image.unwrap_or_else(|| incoming.known_image(columns));
-        self.update_deleted(incoming, death, image, Some(Winner::Local));
-        Applied::Skipped
-    }
-
-    /// The update is later than the deletion here: the row comes back.
-    fn resurrect(
-        &mut self,
-        incoming: Incoming<'_>,
-        death: Version,
-        image: Option<Image>,
-    ) -> Option<Applied> {
-        let Entry { version, row, .. } = *incoming.entry;
-        let Some(image) = image else {
-            let columns = self.target.layout().columns.len();
-            self.update_deleted(incoming, death, incoming.known_image(columns), None);
-            return Some(Applied::Skipped);
-        };
-        let applied = settled(self.target.insert(row, version, whole(&image)), Applied::Inserted)?;
-        self.update_deleted(incoming, death, image, Some(Winner::Remote));
-        Some(applied)
-    }
-
-    fn update_deleted(
-        &mut self,
-        incoming: Incoming<'_>,
-        death: Version,
-        remote: Image,
-        winner: Option<Winner>,
-    ) {
-        self.conflict(Conflict {
-            kind: ConflictType::UpdateDeleted,
-            row: incoming.entry.row,
-            base: Side { version: Some(incoming.entry.prev), image: None },
-            local: Side { version: Some(death), image: None },
-            remote: Side { version: Some(incoming.entry.version), image: Some(remote) },
-            winner,
-        });
-    }
-
-    /// An update of a row that never came: what is known of it waits for a person.
-    fn never_here(&mut self, incoming: Incoming<'_>) -> Applied {
-        let Entry { version, prev, row, .. } = *incoming.entry;
-        let remote = incoming.known_image(self.target.layout().columns.len());
-        self.conflict(Conflict {
-            kind: ConflictType::UpdateMissing,
-            row,
-            base: Side { version: Some(prev), image: None },
-            local: Side::default(),
-            remote: Side { version: Some(version), image: Some(remote) },
-            winner: None,
-        });
-        Applied::Skipped
-    }
-
-    pub fn conflict(&mut self, conflict: Conflict) {
-        self.conflicts += 1;
-        conflicts::record(&mut self.target, self.peer_id, &conflict);
     }
 }
 

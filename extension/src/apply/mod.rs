@@ -15,11 +15,14 @@
 
 mod conflicts;
 mod entry;
-mod history;
+mod host;
 mod outcome;
+mod past;
 mod position;
+mod rules;
 mod session;
 pub mod set_error;
+mod settle;
 mod source;
 mod state;
 mod target;

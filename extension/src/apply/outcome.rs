@@ -19,6 +19,8 @@ pub enum Applied {
     Updated,
     Deleted,
     Skipped,
+    /// Nothing yet: it is settled at the end of the call.
+    Postponed,
 }
 
 impl Outcome {
@@ -28,9 +30,20 @@ impl Outcome {
             Applied::Updated => &mut self.updated,
             Applied::Deleted => &mut self.deleted,
             Applied::Skipped => &mut self.skipped,
+            Applied::Postponed => return,
         };
         *counter += 1;
         self.entries += 1;
+    }
+
+    /// Adds what became of other entries.
+    pub fn add(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.deleted += other.deleted;
+        self.skipped += other.skipped;
+        self.conflicts += other.conflicts;
     }
 
     /// Entries that were not looked at: they are here already, or not wanted.

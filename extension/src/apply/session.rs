@@ -3,14 +3,13 @@
 use pgrx::PgSqlErrorCode;
 use syncjournal_core::layout::Mismatch;
 use syncjournal_core::wire::{Header, Mode};
-use syncjournal_core::{HybridTime, Operation, RelationLayout, Version, frame};
+use syncjournal_core::{HybridTime, RelationLayout, Version, frame};
 
 use super::entry::{Incoming, Table};
-use super::history::History;
 use super::outcome::Outcome;
+use super::settle::Unsettled;
 use super::source::Source;
 use super::target::Target;
-use super::tombstones::Tombstones;
 use crate::error::Failure;
 use crate::journal::{self, Appender, FrameRow};
 use crate::pg::arena::Arena;
@@ -73,7 +72,8 @@ impl<'a> Session<'a> {
         self.check_time(id);
         let Self { header, source, routes, tables, .. } = self;
         let definition = &header.layouts[place];
-        let route = routes[place].get_or_insert_with(|| route(definition, source, tables));
+        let route = routes[place]
+            .get_or_insert_with(|| route(definition, source, &header.source.name, tables));
         let Route::Table { table, places, layout_id } = route else {
             return self.outcome.skip(entries);
         };
@@ -91,11 +91,7 @@ impl<'a> Session<'a> {
             });
         }
         let table = &mut tables[*table];
-        let RelationLayout { schema, table: name, .. } = definition;
-        let context = ErrorContext::enter(&format!(
-            "table \"{schema}.{name}\", from node \"{}\"",
-            header.source.name
-        ));
+        let context = ErrorContext::enter(&table.place);
         let mut count = 0;
         for entry in frame::entries(id, bytes) {
             let entry = entry.unwrap_or_else(|error| super::set_error::raise(&error.into()));
@@ -108,12 +104,7 @@ impl<'a> Session<'a> {
             if !incoming.fits_layout() {
                 damaged("an entry has more columns than its table");
             }
-            let applied = self.arena.run(|| match entry.operation {
-                Operation::Truncate => table.truncate(entry.version),
-                Operation::State => table.state(incoming),
-                Operation::Insert | Operation::Update | Operation::Delete => table.change(incoming),
-            });
-            self.outcome.count(applied);
+            self.arena.run(|| table.entry(incoming));
         }
         if count != entries {
             damaged("a frame has not the entries that its head says");
@@ -127,10 +118,18 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Closes what is open and says what was done.
+    /// Settles what was put off, closes what is open and says what was done.
     pub fn finish(mut self) -> Outcome {
+        for table in &mut self.tables {
+            self.arena.run(|| table.settle_postponed());
+            // A row that was never here waits in the log of conflicts.
+            if let Some(unsettled) = table.unsettled.iter().find(|left| !left.is_unknown) {
+                history_is_missing(unsettled);
+            }
+            self.outcome.skip(table.unsettled.len() as u64);
+        }
         for table in self.tables.drain(..) {
-            self.outcome.conflicts += table.conflicts;
+            self.outcome.add(table.outcome);
             table.target.close();
         }
         self.outcome
@@ -138,7 +137,12 @@ impl<'a> Session<'a> {
 }
 
 /// Finds the table here that a layout means.
-fn route(definition: &RelationLayout, source: &Source, tables: &mut Vec<Table>) -> Route {
+fn route(
+    definition: &RelationLayout,
+    source: &Source,
+    node: &str,
+    tables: &mut Vec<Table>,
+) -> Route {
     let RelationLayout { schema, table, .. } = definition;
     if !source.accepts.selects(schema, table) {
         return Route::NotWanted;
@@ -167,13 +171,8 @@ fn route(definition: &RelationLayout, source: &Source, tables: &mut Vec<Table>) 
     let known = tables.iter().position(|known| known.target.root == tracked.root);
     let place = known.unwrap_or_else(|| {
         let target = Target::open(&tracked);
-        tables.push(Table {
-            tombstones: Tombstones::of(target.relation_id),
-            history: History::of(target.layout()),
-            target,
-            peer_id: source.peer_id,
-            conflicts: 0,
-        });
+        let place = format!("table \"{schema}.{table}\", from node \"{node}\"");
+        tables.push(Table::open(target, source.peer_id, place));
         tables.len() - 1
     });
     let places = places(definition, &tables[place].target);
@@ -223,6 +222,13 @@ fn mismatch(definition: &RelationLayout, error: &Mismatch<'_>) -> ! {
         ),
     };
     Failure::new(code, message).hint(hint).raise()
+}
+
+fn history_is_missing(unsettled: &Unsettled) -> ! {
+    Failure::new(PgSqlErrorCode::ERRCODE_NO_DATA_FOUND, unsettled.reason())
+        .detail(format!("Without it, entry {} cannot be settled.", unsettled.version))
+        .hint("Have the source make a full set: syncjournal.prep_sync(name, mode => 'full').")
+        .raise()
 }
 
 fn damaged(what: &str) -> ! {

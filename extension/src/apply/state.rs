@@ -1,11 +1,13 @@
 //! A row of a full set: what it is at the source, at its version there.
 
-use syncjournal_core::merge::{Relation, Winner, relate};
-use syncjournal_core::{Entry, Version};
+use syncjournal_core::merge::{Found, Settled, Standing, Winner, compare};
+use syncjournal_core::{Entry, RowId, Version};
 
 use super::conflicts::{Conflict, ConflictType, Side};
 use super::entry::{Incoming, Table, settled};
+use super::host::RowHost;
 use super::outcome::Applied;
+use super::past::owned;
 use super::target::until_settled;
 use crate::node;
 
@@ -27,27 +29,36 @@ impl Table {
         if version.is_nil() || current == version {
             return Some(Applied::Skipped);
         }
-        if current.is_nil() {
-            return self.take_over(incoming);
-        }
-        let Ok(relation) = relate(current, version, version, &mut self.history);
-        match relation {
+        match self.relation(incoming.entry.row, current, version) {
+            // Its entry has come by another way: the merge rules know what to do.
+            Relation::Apart if self.holds(incoming.entry.row, version) => Some(Applied::Postponed),
             Relation::Known => Some(Applied::Skipped),
-            Relation::FastForward | Relation::Behind { .. } => self.take_over(incoming),
-            Relation::Diverged(_) if current > version => Some(Applied::Skipped),
+            Relation::Behind => self.take_over(incoming),
+            Relation::Apart if current > version => Some(Applied::Skipped),
             // The source's state is later. That it never saw what was written here can only be
             // told of this node's own entries; what others wrote travels to the source by itself.
-            Relation::Diverged(_) if current.node_tag() == node::tag() => {
+            Relation::Apart if current.node_tag() == node::tag() => {
                 self.overwrite(incoming, Some(current), ConflictType::UpdateOriginDiffers)
             }
-            Relation::Diverged(_) => self.take_over(incoming),
+            Relation::Apart => self.take_over(incoming),
         }
     }
 
-    fn take_over(&mut self, incoming: Incoming<'_>) -> Option<Applied> {
-        let Entry { version, row, .. } = *incoming.entry;
-        let written = self.target.update(row, version, incoming.assignments());
-        settled(written, Applied::Updated)
+    fn holds(&mut self, row: RowId, version: Version) -> bool {
+        matches!(self.past.find(row, version), Found::Write(_))
+    }
+
+    /// How the row here stands to a state of the source, whose history may never have come.
+    fn relation(&mut self, row: RowId, current: Version, version: Version) -> Relation {
+        if current.is_nil() {
+            return Relation::Behind;
+        }
+        let mut host = RowHost::new(row, &mut self.past, &mut self.target, &self.rules);
+        let Ok(sides) = compare(current, version, &mut host);
+        if sides.left_covers() && !(sides.standing() == Standing::Equal && version > current) {
+            return Relation::Known;
+        }
+        if sides.right_covers() { Relation::Behind } else { Relation::Apart }
     }
 
     /// Neither side has changed the row since it tracks the table: the same row, if both hold the
@@ -69,16 +80,16 @@ impl Table {
         let local = self.target.image();
         let mut remote = local.clone();
         for (place, value) in incoming.assignments() {
-            remote[place] = value.map(<[u8]>::to_vec);
+            remote[place] = owned(value);
         }
         let applied = self.take_over(incoming)?;
-        self.conflict(Conflict {
+        self.conflict(&Conflict {
             kind,
             row: incoming.entry.row,
             base: Side::default(),
             local: Side { version: current, image: Some(local) },
             remote: Side { version: Some(incoming.entry.version), image: Some(remote) },
-            winner: Some(Winner::Remote),
+            settled: Settled::Winner(Winner::Remote),
         });
         Some(applied)
     }
@@ -86,8 +97,10 @@ impl Table {
     fn state_absent(&mut self, incoming: Incoming<'_>) -> Option<Applied> {
         let Entry { version, row, .. } = *incoming.entry;
         if let Some(stone) = self.tombstones.find(row) {
-            let Ok(relation) = relate(stone, version, version, &mut self.history);
-            if version.is_nil() || relation == Relation::Known || stone > version {
+            let is_past = version.is_nil()
+                || stone > version
+                || self.relation(row, stone, version) == Relation::Known;
+            if is_past {
                 return Some(Applied::Skipped);
             }
         }
@@ -97,4 +110,15 @@ impl Table {
         let written = self.target.insert(row, version, incoming.assignments());
         settled(written, Applied::Inserted)
     }
+}
+
+/// How a row here stands to the source's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    /// The source's is behind this one.
+    Known,
+    /// This one is behind the source's.
+    Behind,
+    /// Neither is known to be behind the other.
+    Apart,
 }

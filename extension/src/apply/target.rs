@@ -8,23 +8,28 @@ use std::rc::Rc;
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{Datum, Oid};
-use syncjournal_core::{RelationLayout, RowId, Version};
+use syncjournal_core::merge::Value;
+use syncjournal_core::{Column, RelationLayout, RowId, Version};
 
 use crate::capture;
 use crate::error::{Failure, corrupted};
 use crate::layout::{self, StoredLayout, Tracked};
 use crate::pg::arena::Home;
+use crate::pg::arithmetic;
 use crate::pg::defaults::Defaults;
+use crate::pg::memory;
 use crate::pg::open_table::OpenTable;
+use crate::pg::query::{self, Arg, Row};
 use crate::pg::role::RunAs;
 use crate::pg::routing::{self, Router};
 use crate::pg::row_json::row_json;
 use crate::pg::row_writer::{RowWriter, Written};
+use crate::pg::trigger::ColumnAccess;
 use crate::pg::triggers::Ours;
 use crate::pg::{catalog, transaction, varlena};
 
-/// The travelling columns of a row, in wire form; `None` is NULL.
-pub type Image = Vec<Option<Vec<u8>>>;
+/// The travelling columns of a row, in wire form.
+pub type Image = Vec<Value>;
 
 /// A new value of a column of the local layout.
 pub type Assignment<'a> = (usize, Option<&'a [u8]>);
@@ -34,6 +39,7 @@ pub type Assignment<'a> = (usize, Option<&'a [u8]>);
 pub struct Target {
     pub root: Oid,
     pub relation_id: i32,
+    pub layout_id: i32,
     layout: Rc<StoredLayout>,
     owner: Oid,
     /// Where what is opened later belongs, too.
@@ -62,6 +68,7 @@ impl Target {
         let mut target = Self {
             root: tracked.root,
             relation_id: tracked.relation_id,
+            layout_id: tracked.layout_id,
             layout: layout::by_id(tracked.layout_id),
             owner: root.owner(),
             home: Home::here(),
@@ -157,7 +164,7 @@ impl Target {
         let row = leaf.writer.current();
         let value = |column| {
             let mut payload = Vec::new();
-            row.encode(column, &mut payload).then_some(payload)
+            row.encode(column, &mut payload).then(|| payload.into())
         };
         leaf.tracked.columns.iter().map(value).collect()
     }
@@ -250,16 +257,60 @@ impl Target {
         identify(&to.tracked, datums, nulls, row, version);
     }
 
-    /// An image as JSON, for the record of a conflict.
-    pub fn json(&mut self, row: RowId, version: Version, image: &Image) -> String {
+    /// Runs `work` with the rights of the table's owner.
+    pub fn as_owner<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _owner = RunAs::restricted(self.owner);
+        work()
+    }
+
+    /// An image as JSON; our own columns are in it, too.
+    pub fn json(&mut self, row: RowId, image: &[Value]) -> String {
         let _owner = RunAs::restricted(self.owner);
         let Leaf { writer, tracked, .. } = &mut self.leaves[self.at];
         let mut datums = vec![Datum::from(0); tracked.natts];
         let mut nulls = vec![true; tracked.natts];
         let values = image.iter().enumerate().map(|(place, value)| (place, value.as_deref()));
         assign(tracked, &mut datums, &mut nulls, values);
-        identify(tracked, &mut datums, &mut nulls, row, version);
+        identify(tracked, &mut datums, &mut nulls, row, Version::NIL);
         row_json(writer.table(), &mut datums, &mut nulls)
+    }
+
+    /// The image that a JSON object describes; columns that it leaves out are those of `rest`.
+    pub fn image_of(&self, json: &str, rest: &[Value]) -> Image {
+        let tracked = tracked_root(self.root);
+        let columns = &self.layout().columns;
+        let given = given_columns(json, columns, &catalog::qualified_name(self.root));
+        let names = columns.iter().map(|column| format!("(r).{}", quote(&column.name)));
+        let sql = format!(
+            "select {} from (select pg_catalog.jsonb_populate_record(null::{}.{}, \
+                $1::pg_catalog.jsonb) r offset 0) made",
+            names.collect::<Vec<_>>().join(", "),
+            quote(&self.layout().schema),
+            quote(&self.layout().table),
+        );
+        let read = |row: &Row| -> Image {
+            let value = |(place, access): (usize, &ColumnAccess)| match given[place] {
+                true => row.payload(place as i32 + 1, &access.codec).map(Into::into),
+                false => rest.get(place).cloned().flatten(),
+            };
+            tracked.columns.iter().enumerate().map(value).collect()
+        };
+        self.as_owner(|| query::once(&sql, &[Arg::Text(json)], read)).unwrap_or_default()
+    }
+
+    /// `value + (new - old)` of a column, NULL counting as zero.
+    pub fn count(&self, column: usize, value: &Value, new: &Value, old: &Value) -> Value {
+        let _owner = RunAs::restricted(self.owner);
+        let tracked = &self.leaves[self.at].tracked;
+        let access = &tracked.columns[column];
+        let shape = catalog::shape(tracked.relid);
+        let attribute = shape.attributes.iter().find(|found| found.number == access.number);
+        let type_oid = attribute.map_or(Oid::INVALID, |attribute| attribute.type_oid);
+        memory::scratch(|| {
+            let difference = (new.as_deref(), old.as_deref());
+            arithmetic::counted(&access.codec, type_oid, value.as_deref(), difference)
+        })
+        .map(Into::into)
     }
 
     fn leaf_for_insert<'a>(
@@ -311,6 +362,32 @@ impl Target {
             self.leaves.len() - 1
         })
     }
+}
+
+/// Which columns a JSON object names; an error for what is no object, or no row of the table.
+fn given_columns(json: &str, columns: &[Column], table: &str) -> Vec<bool> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)
+        .unwrap_or_else(|_| {
+            Failure::new(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("a row of table \"{table}\" must be a JSON object"),
+            )
+            .hint("Its members are named as the table's columns.")
+            .raise()
+        });
+    if let Some(unknown) = object.keys().find(|name| !columns.iter().any(|c| c.name == **name)) {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+            format!("table \"{table}\" has no travelling column \"{unknown}\""),
+        )
+        .hint("Name the members of the row as the table's columns; others stay as they are.")
+        .raise();
+    }
+    columns.iter().map(|column| object.contains_key(&column.name)).collect()
+}
+
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn tracked_root(root: Oid) -> Rc<Tracked> {

@@ -80,6 +80,12 @@ impl Allocator {
         version
     }
 
+    /// A version of no frame, for a merge that a function of the users' made.
+    pub fn merge_version(&mut self, after: Version) -> Version {
+        let time = self.next_time(wall_clock(), after.time());
+        Version::custom_merge(time, node::tag(), backend())
+    }
+
     fn next_time(&mut self, wall: HybridTime, prev: HybridTime) -> HybridTime {
         let random = u64::from(u32::from_ne_bytes(random::bytes()));
         let wall = HybridTime(wall.0 | random & ((1 << FRACTION_BITS) - 1));

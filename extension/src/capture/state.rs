@@ -54,6 +54,11 @@ pub fn allocate(tracked: &Tracked, prev: Version) -> Version {
     })
 }
 
+/// A version for a merge that this node's function makes, later than `after`.
+pub fn merge_version(after: Version) -> Version {
+    with(|state| state.allocator.merge_version(after))
+}
+
 /// Buffers an entry, and journals what is due.
 pub fn add(
     tracked: &Tracked,

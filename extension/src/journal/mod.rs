@@ -11,5 +11,5 @@ pub mod tombstone;
 mod unfold;
 
 pub use append::{Appender, FrameRow};
-pub use lookup::{exists, frame_of};
+pub use lookup::{exists, frame_of, pruned_to};
 pub use segment::forget as forget_segment;

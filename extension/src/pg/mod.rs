@@ -1,6 +1,7 @@
 //! The wrappers of Postgres's C functions: whatever needs `unsafe` to talk to the server.
 
 pub mod arena;
+pub mod arithmetic;
 pub mod backtrace;
 pub mod catalog;
 pub mod context;

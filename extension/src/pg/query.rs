@@ -11,6 +11,7 @@ use std::mem::ManuallyDrop;
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::varlena;
+use crate::value::ColumnCodec;
 
 /// A parameter of a statement.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +81,31 @@ pub fn first<R>(
             answer = Some(read(row));
         }
     });
+    answer
+}
+
+/// The first row's answer to a statement that is made for the case; its plan is not kept.
+pub fn once<R>(sql: &str, args: &[Arg<'_>], mut read: impl FnMut(&Row) -> R) -> Option<R> {
+    let mut types: Vec<Oid> = args.iter().map(Arg::type_oid).collect();
+    let text = CString::new(sql).expect("statement without NUL");
+    let (mut values, nulls) = bind(args);
+    let mut answer = None;
+    // SAFETY: as in `run`.
+    unsafe {
+        pg_sys::SPI_connect();
+        let outcome = pg_sys::SPI_execute_with_args(
+            text.as_ptr(),
+            types.len() as i32,
+            types.as_mut_ptr(),
+            values.as_mut_ptr(),
+            nulls.as_ptr(),
+            false,
+            1,
+        );
+        assert!(outcome >= 0, "statement failed with SPI code {outcome}: {sql}");
+        each_row(&mut |row| answer = Some(read(row)));
+        pg_sys::SPI_finish();
+    }
     answer
 }
 
@@ -166,6 +192,14 @@ impl Row {
     pub fn bytes<R>(&self, column: i32, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         // SAFETY: statements give bytea or text here.
         self.get(column).map(|datum| unsafe { varlena::with_bytes(datum, read) })
+    }
+
+    /// The wire form of a value of the codec's type.
+    pub fn payload(&self, column: i32, codec: &ColumnCodec) -> Option<Vec<u8>> {
+        let mut payload = Vec::new();
+        // SAFETY: statements give a value of the codec's type here.
+        self.get(column).map(|datum| unsafe { codec.encode(datum, &mut payload) })?;
+        Some(payload)
     }
 
     /// Text as UTF-8.

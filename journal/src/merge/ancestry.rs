@@ -22,8 +22,10 @@ pub struct Sides {
     pub right: Vec<Arc<Write>>,
     /// The latest version behind both; nil: the row before its first write.
     pub base: Option<Version>,
-    /// An entry that is needed for a whole answer and not there.
-    pub missing: Option<Version>,
+    /// An entry behind the left head that is not there: what stands in `right` may be behind it.
+    pub missing_left: Option<Version>,
+    /// The same of the right head.
+    pub missing_right: Option<Version>,
 }
 
 /// How two heads stand to each other.
@@ -38,6 +40,24 @@ pub enum Standing {
 }
 
 impl Sides {
+    /// An entry that is needed for a whole answer and not there.
+    #[must_use]
+    pub fn missing(&self) -> Option<Version> {
+        self.missing_left.max(self.missing_right)
+    }
+
+    /// Whether the left head certainly knows all that the right one knows.
+    #[must_use]
+    pub const fn left_covers(&self) -> bool {
+        self.right.is_empty() && self.missing_right.is_none()
+    }
+
+    /// Whether the right head certainly knows all that the left one knows.
+    #[must_use]
+    pub const fn right_covers(&self) -> bool {
+        self.left.is_empty() && self.missing_left.is_none()
+    }
+
     #[must_use]
     pub const fn standing(&self) -> Standing {
         match (self.left.is_empty(), self.right.is_empty()) {
@@ -112,10 +132,11 @@ pub fn compare<H: Host + ?Sized>(
                 }
             }
             Found::Settled => {}
-            Found::Missing if side != BOTH => {
-                sides.missing = sides.missing.max(Some(version));
-            }
-            Found::Missing => {}
+            Found::Missing => match side {
+                LEFT => sides.missing_left = sides.missing_left.max(Some(version)),
+                RIGHT => sides.missing_right = sides.missing_right.max(Some(version)),
+                _ => {}
+            },
         }
     }
     Ok(sides)
@@ -130,6 +151,5 @@ pub fn covers<H: Host + ?Sized>(
     other: Version,
     host: &mut H,
 ) -> Result<bool, H::Error> {
-    let sides = compare(head, other, host)?;
-    Ok(sides.right.is_empty() && sides.missing.is_none())
+    Ok(compare(head, other, host)?.left_covers())
 }

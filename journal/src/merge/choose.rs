@@ -36,7 +36,7 @@ pub fn winner<H: Host + ?Sized>(
         walked = compare(left, right, host)?;
         &walked
     };
-    if let Some(missing) = sides.missing {
+    if let Some(missing) = sides.missing() {
         return Err(MergeError::Missing(missing));
     }
     let ours = sides.left.iter().map(|write| rank(policy, write)).max();

@@ -44,6 +44,13 @@ pub fn state_at<H: Host + ?Sized>(
             return Err(MergeError::Missing(at));
         }
     };
+    // Some of a row's columns are no row: as it was before it was first written is not known here.
+    if let (true, Some(first)) = (start.version.is_nil() && !start.alive, redo.last())
+        && matches!(first.change, Change::Update(_))
+        && !holds_whole_row(rules, first)
+    {
+        return Err(MergeError::Missing(Version::NIL));
+    }
     Ok(redo.iter().rev().fold(start, |state, write| state.after(write)))
 }
 

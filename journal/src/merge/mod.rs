@@ -15,8 +15,6 @@
 //! 3. A side is dropped without a merge entry only where nothing that comes later can need it. Every
 //!    other merge knows more than either head did, so no node makes more merges of a row than the
 //!    row has users' writes.
-//!
-//! [`relate`] and [`last_update_wins`] are the short form for whole rows along one chain.
 
 mod ancestry;
 mod choose;
@@ -26,7 +24,6 @@ mod counters;
 mod derive;
 mod history;
 mod image;
-mod lineage;
 mod settle;
 mod truncation;
 
@@ -37,21 +34,12 @@ pub use history::{
     Change, ColumnChange, Found, Host, MergeError, Policy, RowState, Rules, Value, Write,
 };
 pub use image::state_at;
-pub use lineage::{Fork, Lineage, Relation, relate};
 pub use settle::{Choice, Outcome, Settlement, forget_covered, resolve, settle, wait_in_inbox};
 pub use truncation::TruncateSummary;
-
-use crate::version::Version;
 
 /// Which of two diverged versions a row keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Winner {
     Local,
     Remote,
-}
-
-/// Last update wins: the later version, on every node alike.
-#[must_use]
-pub fn last_update_wins(local: Version, remote: Version) -> Winner {
-    if remote > local { Winner::Remote } else { Winner::Local }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::merge::ancestry::{Sides, Standing, compare};
+use crate::merge::ancestry::{Sides, Standing, compare, covers};
 use crate::merge::columns::{Touched, difference, replace_all};
 use crate::merge::conflict::{Conflict, ConflictKind, Settled};
 use crate::merge::counters;
@@ -66,7 +66,14 @@ pub fn settle<H: Host + ?Sized>(
         return Ok(Outcome::Take(local.after(entry)).into());
     }
     let sides = compare(local.version, entry.version, host)?;
-    if let Some(missing) = sides.missing.filter(|_| rules.policy != Policy::LastUpdateWins) {
+    // What is missing behind a head cannot make it know less: a merge whose one parent is the row
+    // here covers it, wherever the other comes from.
+    let unsure = match sides.standing() {
+        Standing::LeftCovers => sides.missing_right,
+        Standing::RightCovers => sides.missing_left,
+        Standing::Equal | Standing::Diverged => sides.missing(),
+    };
+    if let Some(missing) = unsure.filter(|_| rules.policy != Policy::LastUpdateWins) {
         return Err(MergeError::Missing(missing));
     }
     let take = |host: &mut H| state_at(rules, entry.version, Some(local), host);
@@ -75,11 +82,13 @@ pub fn settle<H: Host + ?Sized>(
         Standing::Equal if entry.version > local.version => Ok(Outcome::Take(take(host)?).into()),
         Standing::Equal => Ok(Outcome::Known.into()),
         // An end of the journal may hide that it knows the entry; what is older loses anyway.
-        Standing::LeftCovers => Ok(Outcome::Known.into()),
-        Standing::RightCovers if sides.missing.is_none() || entry.version > local.version => {
+        Standing::LeftCovers if unsure.is_none() || entry.version < local.version => {
+            Ok(Outcome::Known.into())
+        }
+        Standing::RightCovers if unsure.is_none() || entry.version > local.version => {
             Ok(Outcome::Take(take(host)?).into())
         }
-        Standing::RightCovers | Standing::Diverged => {
+        Standing::LeftCovers | Standing::RightCovers | Standing::Diverged => {
             Fork { rules, local, entry, sides }.settle(host)
         }
     }
@@ -149,7 +158,7 @@ impl Fork<'_> {
             Winner::Remote => &self.sides.left,
         };
         if counters::touched(self.rules, loser) {
-            if let Some(missing) = self.sides.missing {
+            if let Some(missing) = self.sides.missing() {
                 return Err(MergeError::Missing(missing));
             }
             let remote = self.remote(host)?;
@@ -315,7 +324,7 @@ pub fn resolve<H: Host + ?Sized>(
     host: &mut H,
 ) -> Result<(Arc<Write>, RowState), MergeError<H::Error>> {
     let sides = compare(local.version, remote, host)?;
-    if let Some(missing) = sides.missing {
+    if let Some(missing) = sides.missing() {
         return Err(MergeError::Missing(missing));
     }
     let row = match choice {
@@ -342,8 +351,7 @@ pub fn forget_covered<H: Host + ?Sized>(
 ) -> Result<(), H::Error> {
     let mut kept = Vec::with_capacity(inbox.len());
     for waiting in inbox.drain(..) {
-        let sides = compare(head, waiting, host)?;
-        if !sides.right.is_empty() || sides.missing.is_some() {
+        if !covers(head, waiting, host)? {
             kept.push(waiting);
         }
     }
@@ -362,8 +370,7 @@ pub fn wait_in_inbox<H: Host + ?Sized>(
     host: &mut H,
 ) -> Result<(), H::Error> {
     for waiting in inbox.iter() {
-        let sides = compare(*waiting, head, host)?;
-        if sides.right.is_empty() && sides.missing.is_none() {
+        if covers(*waiting, head, host)? {
             return Ok(());
         }
     }
