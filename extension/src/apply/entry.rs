@@ -66,6 +66,8 @@ impl<'a> Incoming<'a> {
         let count = self.places.len();
         match self.entry.operation {
             Operation::Update => self.entry.changes().all(|change| change.column < count),
+            // Its values are no columns.
+            Operation::Truncate => true,
             _ => self.entry.values().len() <= count,
         }
     }

@@ -35,6 +35,8 @@ struct OpenFrame {
     next_index: u32,
     /// Wall clock, in microseconds.
     opened: u64,
+    /// A savepoint was rolled back, and with it perhaps the lock that kept others from truncating.
+    unguarded: bool,
 }
 
 /// Which frames the transaction has open.
@@ -58,6 +60,7 @@ impl Allocator {
                 && frame.next_index < FRAME_SPAN
                 && frame.prefix.time() > prev.time()
                 && now.saturating_sub(frame.opened) < FRAME_MAX_AGE_MICROS
+                && frame.is_later_than_truncate()
             {
                 return frame.take();
             }
@@ -74,6 +77,7 @@ impl Allocator {
             prefix,
             next_index: 0,
             opened: now,
+            unguarded: false,
         };
         let version = frame.take();
         self.frames.push(frame);
@@ -116,6 +120,11 @@ impl Allocator {
         self.frames.clear();
     }
 
+    /// Part of the transaction was rolled back.
+    pub fn lost_locks(&mut self) {
+        self.frames.iter_mut().for_each(|frame| frame.unguarded = true);
+    }
+
     pub fn end_transaction(&mut self) {
         self.frames.clear();
         self.first = None;
@@ -123,6 +132,14 @@ impl Allocator {
 }
 
 impl OpenFrame {
+    fn is_later_than_truncate(&mut self) -> bool {
+        if self.unguarded {
+            let emptied = tombstone::of(self.relation_id, RowId::NIL);
+            self.unguarded = emptied.time() >= self.prefix.time();
+        }
+        !self.unguarded
+    }
+
     fn take(&mut self) -> Version {
         let index = u16::try_from(self.next_index).expect("a frame's span fits its index");
         self.next_index += 1;

@@ -160,6 +160,7 @@ fn on_subtransaction(event: SubtransactionEvent) {
             let lost_layouts = layout::rolled_back();
             with(|state| {
                 state.buffer.rolled_back(level);
+                state.allocator.lost_locks();
                 if lost_layouts {
                     state.allocator.close_frames();
                 }

@@ -10,6 +10,7 @@ mod rows;
 mod statements;
 mod transactions;
 mod triggers;
+mod truncate;
 
 use syncjournal_tests::{Cluster, Db, Options, shared};
 
