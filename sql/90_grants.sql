@@ -41,5 +41,6 @@ grant execute on function
     syncjournal.add_peer(text, uuid, text[], text[], text[], text, text, text[]),
     syncjournal.alter_peer(
         text, uuid, text[], text[], text[], text, boolean, text, text[]),
+    syncjournal.resolve_conflict(int8, text, jsonb),
     syncjournal.drop_peer(text), syncjournal.set_node_priority(text[])
 to syncjournal_admin;

@@ -13,6 +13,7 @@ mod digest;
 mod echo;
 mod harness;
 mod history;
+mod merge;
 mod node_and_peers;
 mod policies;
 mod rows;

@@ -5,7 +5,7 @@ use syncjournal_core::{RowId, Version};
 
 use super::entry::Table;
 use super::target::Image;
-use crate::pg::query::{self, Arg};
+use crate::pg::query::{self, Arg, View};
 
 /// Postgres's own names of the conflicts that a row can be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,24 +61,21 @@ pub struct Conflict {
     pub settled: Settled,
 }
 
-/// Writes the conflict down; false where the same two heads are on record already.
-pub fn record(table: &mut Table, conflict: &Conflict) -> bool {
+/// Writes the conflict down; gives its number unless the same two heads are on record already.
+pub fn record(table: &mut Table, conflict: &Conflict) -> Option<i64> {
     let row = conflict.row;
     let mut json = |side: &Side| Some(table.target.json(row, side.image.as_ref()?));
     let images = [json(&conflict.base), json(&conflict.local), json(&conflict.remote)];
     let [base, local, remote] =
         images.each_ref().map(|image| image.as_deref().map_or(Arg::NoText, Arg::Text));
-    let version = |side: &Side| {
-        let known = side.version.filter(|version| !version.is_nil());
-        known.map_or(Arg::NoUuid, |version| Arg::Uuid(version.to_bytes()))
-    };
     let (winner, status) = match conflict.settled {
         Settled::Winner(Winner::Local) => (Arg::Text("local"), "resolved"),
         Settled::Winner(Winner::Remote) => (Arg::Text("remote"), "resolved"),
         Settled::Merged => (Arg::Text("merged"), "resolved"),
         Settled::Pending => (Arg::NoText, "pending"),
     };
-    let written = query::execute(
+    query::first(
+        View::Newest,
         "insert into syncjournal.conflict_log (peer_id, schema_name, table_name, row_id, \
             conflict_type, policy, base_version, local_version, remote_version, \
             base, local, remote, winner, status) \
@@ -89,7 +86,7 @@ pub fn record(table: &mut Table, conflict: &Conflict) -> bool {
                 then array['sync_version', t.identity_column::text] \
                 else array['sync_version'] end as columns) own \
         where t.relation_id = $6 \
-        on conflict do nothing",
+        on conflict do nothing returning conflict_id",
         &[
             Arg::Int2(table.peer_id),
             Arg::Text(&table.target.layout().schema),
@@ -106,6 +103,65 @@ pub fn record(table: &mut Table, conflict: &Conflict) -> bool {
             winner,
             Arg::Text(status),
         ],
+        |row| row.int8(1),
+    )
+    .flatten()
+}
+
+/// A pending conflict has a later remote head: it goes on with that one, beside the row as it is.
+pub fn move_along(table: &mut Table, conflict_id: i64, conflict: &Conflict) {
+    let row = conflict.row;
+    let mut json = |side: &Side| Some(table.target.json(row, side.image.as_ref()?));
+    let (local, remote) = (json(&conflict.local), json(&conflict.remote));
+    query::execute(
+        "update syncjournal.conflict_log c set conflict_type = $3, local_version = $4, \
+            remote_version = $5, local = $6::jsonb - own.columns, \
+            remote = $7::jsonb - own.columns \
+        from syncjournal.tracked_relation t, \
+            lateral (select case when t.identity_added \
+                then array['sync_version', t.identity_column::text] \
+                else array['sync_version'] end as columns) own \
+        where c.conflict_id = $1 and t.relation_id = $2",
+        &[
+            Arg::Int8(conflict_id),
+            Arg::Int4(table.target.relation_id),
+            Arg::Text(conflict.kind.as_str()),
+            version(&conflict.local),
+            version(&conflict.remote),
+            local.as_deref().map_or(Arg::NoText, Arg::Text),
+            remote.as_deref().map_or(Arg::NoText, Arg::Text),
+        ],
     );
-    written > 0
+}
+
+/// A pending conflict has ended by an entry from elsewhere: who won shows in the row as it is now.
+pub fn settled_as(conflict_id: i64, relation_id: i32, now: Arg<'_>) {
+    query::execute(
+        "with gone as (delete from syncjournal.inbox where conflict_id = $1) \
+        update syncjournal.conflict_log c set status = 'resolved', winner = case \
+            when c.local is not distinct from $3::jsonb - own.columns then 'local' \
+            when c.remote is not distinct from $3::jsonb - own.columns then 'remote' \
+            else 'merged' end \
+        from syncjournal.tracked_relation t, \
+            lateral (select case when t.identity_added \
+                then array['sync_version', t.identity_column::text] \
+                else array['sync_version'] end as columns) own \
+        where c.conflict_id = $1 and t.relation_id = $2",
+        &[Arg::Int8(conflict_id), Arg::Int4(relation_id), now],
+    );
+}
+
+/// A pending conflict has ended.
+pub fn end(conflict_id: i64, winner: Arg<'_>) {
+    query::execute(
+        "with gone as (delete from syncjournal.inbox where conflict_id = $1) \
+        update syncjournal.conflict_log set status = 'resolved', winner = $2 \
+        where conflict_id = $1",
+        &[Arg::Int8(conflict_id), winner],
+    );
+}
+
+fn version(side: &Side) -> Arg<'static> {
+    let known = side.version.filter(|version| !version.is_nil());
+    known.map_or(Arg::NoUuid, |version| Arg::Uuid(version.to_bytes()))
 }

@@ -8,6 +8,7 @@ use syncjournal_core::merge::{Settled, Value, Winner};
 use syncjournal_core::{Entry, Operation, RowId, Version};
 
 use super::conflicts::{self, Conflict, ConflictType, Side};
+use super::inbox::Inbox;
 use super::outcome::{Applied, Outcome};
 use super::past::{Past, owned};
 use super::rules::TableRules;
@@ -34,6 +35,8 @@ pub struct Table {
     pub peer_id: i16,
     /// For errors: the table and where its entries come from.
     pub place: String,
+    /// What waits for a person.
+    pub inbox: Inbox,
     pub outcome: Outcome,
     pub unsettled: Vec<Unsettled>,
     pub postponed: Vec<(RowId, Version)>,
@@ -93,6 +96,7 @@ impl Table {
             tombstones: Tombstones::of(target.relation_id),
             past: Past::of(target.layout()),
             rules: TableRules::of(&target),
+            inbox: Inbox::of(target.relation_id),
             target,
             peer_id,
             place,
@@ -112,7 +116,11 @@ impl Table {
         };
         match applied {
             Applied::Postponed => self.postponed.push((entry.row, entry.version)),
-            applied => self.outcome.count(applied),
+            Applied::Skipped => self.outcome.count(applied),
+            applied => {
+                self.outcome.count(applied);
+                self.moved(entry.row);
+            }
         }
         if self.postponed.len() >= MOST_POSTPONED {
             self.settle_postponed();
@@ -212,10 +220,11 @@ impl Table {
         }
     }
 
-    pub fn conflict(&mut self, conflict: &Conflict) {
-        if conflicts::record(self, conflict) {
-            self.outcome.conflicts += 1;
-        }
+    /// Logs a conflict; gives its number unless it is on record already.
+    pub fn conflict(&mut self, conflict: &Conflict) -> Option<i64> {
+        let number = conflicts::record(self, conflict);
+        self.outcome.conflicts += i64::from(number.is_some());
+        number
     }
 }
 

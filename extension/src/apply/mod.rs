@@ -16,9 +16,11 @@
 mod conflicts;
 mod entry;
 mod host;
+mod inbox;
 mod outcome;
 mod past;
 mod position;
+mod resolve;
 mod rules;
 mod session;
 pub mod set_error;

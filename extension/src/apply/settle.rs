@@ -18,6 +18,7 @@ use super::entry::{Table, settled, whole};
 use super::host::RowHost;
 use super::outcome::Applied;
 use super::target::until_settled;
+use crate::capture;
 use crate::journal::{self, Appender, FrameRow};
 use crate::pg::context::ErrorContext;
 
@@ -48,6 +49,8 @@ impl Table {
     /// so that a call makes one merge of a row and not one for each entry.
     pub fn settle_postponed(&mut self) {
         self.tombstones.flush();
+        // What this transaction has written itself must be found, too.
+        capture::flush_now();
         let mut postponed = std::mem::take(&mut self.postponed);
         postponed.sort_unstable_by_key(|(row, version)| (*row, Reverse(*version)));
         for (row, version) in postponed {
@@ -100,14 +103,21 @@ impl Table {
         if let Outcome::Merge(write, _) = &outcome {
             self.journal_merge(row, write);
         }
-        if let Some(conflict) = sides.flatten() {
-            self.conflict(&conflict);
+        match (&outcome, sides.flatten()) {
+            (Outcome::Pend, Some(conflict)) => self.pend(&entry, &conflict),
+            (_, Some(conflict)) => {
+                self.conflict(&conflict);
+            }
+            (_, None) => {}
+        }
+        if applied != Applied::Skipped || matches!(outcome, Outcome::Take(_)) {
+            self.moved(row);
         }
         Ok(Some(applied))
     }
 
     /// The row as it is, or what is known of it since it was deleted.
-    fn standing(&mut self, row: RowId) -> Option<RowState> {
+    pub fn standing(&mut self, row: RowId) -> Option<RowState> {
         if let Some(version) = self.target.find(row) {
             return Some(RowState { version, alive: true, columns: self.target.image() });
         }
@@ -123,7 +133,7 @@ impl Table {
     }
 
     /// Makes the row what the rules say; `None` where it has changed since it was looked up.
-    fn write_state(
+    pub fn write_state(
         &mut self,
         row: RowId,
         current: Option<&RowState>,
@@ -152,7 +162,7 @@ impl Table {
     }
 
     /// The merge travels as what it is: an entry of this node with two parents.
-    fn journal_merge(&mut self, row: RowId, write: &Write) {
+    pub fn journal_merge(&mut self, row: RowId, write: &Write) {
         let (id, data) = encode(row, write);
         if !journal::exists(id) {
             let layout_id = self.target.layout_id;

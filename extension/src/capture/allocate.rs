@@ -90,6 +90,11 @@ impl Allocator {
         Version::custom_merge(time, node::tag(), backend())
     }
 
+    /// A version of no frame that others share, for an entry that is journaled at once.
+    pub fn lone_version(&mut self, after: Version) -> Version {
+        Version::new(self.next_time(wall_clock(), after.time()), node::tag(), backend(), 0)
+    }
+
     fn next_time(&mut self, wall: HybridTime, prev: HybridTime) -> HybridTime {
         let random = u64::from(u32::from_ne_bytes(random::bytes()));
         let wall = HybridTime(wall.0 | random & ((1 << FRACTION_BITS) - 1));

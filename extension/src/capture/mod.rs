@@ -32,4 +32,4 @@ mod trigger_capture;
 mod trigger_truncate;
 mod trigger_version;
 
-pub use state::{flush_now, merge_version, register};
+pub use state::{flush_now, lone_version, merge_version, register};

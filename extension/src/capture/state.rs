@@ -59,6 +59,11 @@ pub fn merge_version(after: Version) -> Version {
     with(|state| state.allocator.merge_version(after))
 }
 
+/// A version for what a person decides, later than `after`.
+pub fn lone_version(after: Version) -> Version {
+    with(|state| state.allocator.lone_version(after))
+}
+
 /// Buffers an entry, and journals what is due.
 pub fn add(
     tracked: &Tracked,
