@@ -1,5 +1,6 @@
 //! Which rows of a table were deleted here, and when.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
@@ -10,6 +11,7 @@ use crate::journal::tombstone;
 use crate::pg::catalog;
 use crate::pg::query::{self, Arg};
 use crate::pg::table::{Key, Table};
+use crate::pg::transaction;
 
 /// The tombstones of one table; new ones are written in batches. The nil row's stands for a
 /// truncation.
@@ -18,19 +20,50 @@ pub struct Tombstones {
     relation_id: i32,
     table: Table,
     /// Whether the table has any: most have none, and then no row needs to be looked up.
-    any: bool,
-    /// Burials before that was looked up: a trigger of the users' may delete rows, too.
-    burials: u64,
+    any: Cell<bool>,
+    /// The moment before that was looked up.
+    asked: Cell<Moment>,
     fresh: HashMap<RowId, Version>,
+}
+
+/// What changes whenever somebody may have deleted a row: a session that has ended a transaction, or
+/// a trigger of the users' within this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Moment {
+    transactions: u64,
+    burials: u64,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { transactions: transaction::ended_so_far(), burials: tombstone::burials() }
+    }
 }
 
 impl Tombstones {
     pub fn of(relation_id: i32) -> Self {
         let relid = catalog::own_relation(c"tombstone");
         let table = Table::read(relid.unwrap_or_else(|| not_installed().raise()));
-        let key = [(1, Key::Int4(relation_id))];
-        let any = table.equal(table.primary_key(), &key, |_| ControlFlow::Break(())).is_some();
-        Self { relation_id, table, any, burials: tombstone::burials(), fresh: HashMap::new() }
+        let asked = Cell::new(Moment::now());
+        let stones =
+            Self { relation_id, table, any: Cell::new(false), asked, fresh: HashMap::new() };
+        stones.any.set(stones.has_any());
+        stones
+    }
+
+    fn has_any(&self) -> bool {
+        let key = [(1, Key::Int4(self.relation_id))];
+        let found = self.table.equal(self.table.primary_key(), &key, |_| ControlFlow::Break(()));
+        found.is_some()
+    }
+
+    /// Whether no row has one. It is asked again only where one may have come since.
+    fn has_none(&self) -> bool {
+        let now = Moment::now();
+        if !self.any.get() && self.asked.replace(now) != now {
+            self.any.set(self.has_any());
+        }
+        !self.any.get()
     }
 
     /// The version that deleted the row, if one did.
@@ -38,7 +71,7 @@ impl Tombstones {
         if let Some(version) = self.fresh.get(&row) {
             return Some(*version);
         }
-        if !self.any && self.burials == tombstone::burials() {
+        if self.has_none() {
             return None;
         }
         let key = [(1, Key::Int4(self.relation_id)), (2, Key::Uuid(&row.0))];
@@ -75,7 +108,7 @@ impl Tombstones {
             rows.push(row.to_string());
             versions.push(version.to_string());
         }
-        self.any = true;
+        self.any.set(true);
         let list = |items: &[String]| format!("{{{}}}", items.join(","));
         query::execute(
             "insert into syncjournal.tombstone as t (relation_id, row_id, version) \

@@ -37,7 +37,7 @@ pub fn refresh() {
         }
     }
     stored::forget_all();
-    journal::forget();
+    journal::forget_segment();
 }
 
 /// A savepoint was rolled back: layouts that it may have registered are not there. Whether there

@@ -122,3 +122,10 @@ pub fn next_command() {
     // SAFETY: no arguments; raises an ordinary error when commands run out.
     unsafe { pg_sys::CommandCounterIncrement() };
 }
+
+/// Grows with every transaction of the whole server that has written anything and ends.
+pub fn ended_so_far() -> u64 {
+    // SAFETY: in shared memory from the server's start on; read whole, and a moment too early only
+    // where the other transaction could as well have ended a moment later.
+    unsafe { std::ptr::read_volatile(&raw const (*pg_sys::ShmemVariableCache).xactCompletionCount) }
+}

@@ -4,6 +4,7 @@ mod counters;
 mod custom;
 mod manual;
 mod policies;
+mod races;
 
 use syncjournal_tests::{Db, assert_same_rows, carry, introduce, pair, triple};
 

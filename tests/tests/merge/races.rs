@@ -1,0 +1,43 @@
+//! Users who write while entries are being applied.
+
+use syncjournal_tests::{apply_set, carry, prepare_set, wait_until};
+
+use super::{ROW, assert_all_same, conflicts, row, set, two};
+
+#[test]
+fn a_row_that_is_deleted_while_a_set_is_applied_does_not_come_back() {
+    const OTHER: &str = "00000000-0000-4000-8000-000000000002";
+    let (a, b) = two("conflict_policy => 'last_update_wins'");
+    a.exec(&format!("insert into item values ('{OTHER}', 'other')"));
+    carry(&a, &b, "changes");
+    a.exec(&format!("update item set n = 20 where id = '{OTHER}'"));
+    set(&a, "n = 11");
+    a.exec(&format!("update item set n = 21 where id = '{OTHER}'"));
+    set(&a, "n = 12");
+    let parts = prepare_set(&a, &b, "changes");
+
+    let mut user = b.session();
+    user.exec(&format!("begin; select from item where id = '{OTHER}' for update"));
+    std::thread::scope(|scope| {
+        // The set's first entry waits for the lock; the table is known to have no deleted row by then.
+        let (to, parts) = (b.dsn(), &parts);
+        let applying = scope.spawn(move || {
+            let mut session = syncjournal_tests::Session::connect(&to);
+            let applied = "select count(*) from syncjournal.apply($1)";
+            session.query_one_with::<i64>(applied, &[&parts[0]])
+        });
+        wait_until("apply waits for the row", || {
+            b.query_one::<bool>(
+                "select exists (select from pg_stat_activity
+                     where datname = current_database() and wait_event_type = 'Lock')",
+            )
+        });
+        b.exec(&format!("delete from item where id = '{ROW}'"));
+        user.exec("commit");
+        applying.join().expect("the set is applied");
+    });
+    assert_eq!(row(&b), "", "the delete is the later write");
+    assert_eq!(conflicts(&b).first().map(String::as_str), Some("update_deleted local resolved"));
+    apply_set(&a, &prepare_set(&b, &a, "changes"));
+    assert_all_same(&[&a, &b]);
+}
