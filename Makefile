@@ -12,7 +12,7 @@ LIBRARY = $(TARGET_DIR)/release/libsyncjournal.so
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 
-.PHONY: help deps build demo test bench install
+.PHONY: help deps build demo test bench converge install
 
 help:
 	@sed -n 's/^# \{0,1\}//; 1,5p' Makefile
@@ -21,6 +21,7 @@ help:
 	@echo "make demo      two private clusters, a live link, a sync set by file: one screen"
 	@echo "make test      everything that is tested"
 	@echo "make install   extension into the server of PG_CONFIG, agent into PREFIX"
+	@echo "make converge  three nodes written at once, in every topology under every policy; SECONDS=60"
 	@echo "make bench     figures beside native logical replication, on this machine"
 
 deps:
@@ -31,6 +32,11 @@ build:
 
 bench: deps
 	@scripts/bench
+
+# Topologies and policies can be chosen, see tests/src/bin/converge.
+SECONDS ?= 60
+converge: deps
+	@SYNCJOURNAL_CONVERGE_SECONDS=$(SECONDS) scripts/converge
 
 demo: deps
 	@scripts/demo

@@ -3,24 +3,7 @@
 //!
 //! `SYNCJOURNAL_SEED` replays one run; `SYNCJOURNAL_ROUNDS` makes it longer.
 
-use syncjournal_tests::{Db, assert_same_rows, carry, introduce, table_rows, triple};
-
-/// A small generator, so that a seed means the same everywhere (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).expect("small")
-    }
-}
+use syncjournal_tests::{Db, Random, assert_same_rows, carry, introduce, table_rows, triple};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -79,7 +62,7 @@ fn explain_differences(left: &Db, right: &Db, nodes: [&Db; 3]) {
 fn random_work_on_three_nodes_converges() {
     let seed = number("SYNCJOURNAL_SEED", u64::from(std::process::id()));
     eprintln!("SYNCJOURNAL_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let (a, b, c) = triple();
     introduce(&[(&a, "a"), (&b, "b"), (&c, "c")]);
     let nodes = [&a, &b, &c];
