@@ -17,6 +17,8 @@ create table syncjournal.tracked_relation (
     -- The function of policy custom, as a text that casts to regprocedure: pg_upgrade refuses
     -- databases that hold values of that type.
     merge_function text,
+    -- Columns that the table had while it was tracked: entries that still carry them are fine.
+    dropped_columns name[] not null default '{}',
     -- The layout that capture writes now.
     layout_id int4,
     -- Whether triggers that are enabled for replicas fire for what comes from peers.

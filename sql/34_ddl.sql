@@ -109,6 +109,9 @@ begin
         select case when e = any (columns) then e else renamed end
         from unnest(t.exclude_columns) e where e = any (columns) or renamed is not null)
     where relation_id = now_tracked.relation_id and not exclude_columns <@ columns;
+    update syncjournal.tracked_relation t set dropped_columns = array(
+        select d from unnest(t.dropped_columns) d where d <> all (columns))
+    where relation_id = now_tracked.relation_id and dropped_columns && columns;
     perform syncjournal.follow_counters(now_tracked, columns, renamed);
     if c.relkind = 'p' then
         perform syncjournal.welcome_partitions(now_tracked);
@@ -160,6 +163,14 @@ begin
         where d.classid = 'pg_class'::regclass and d.objid = t.relid and d.objsubid = 0
         returning t.relation_id)
     delete from syncjournal.tombstone where relation_id in (select relation_id from forgotten);
+    update syncjournal.tracked_relation t
+    set dropped_columns = t.dropped_columns || d.columns
+    from (
+        select objid, array_agg(address_names[3]::name) as columns
+        from pg_event_trigger_dropped_objects()
+        where object_type = 'table column'
+        group by objid) d
+    where d.objid = t.relid;
     for affected in
         select distinct t.* from syncjournal.tracked_relation t
             join pg_event_trigger_dropped_objects() d on d.objid = t.relid

@@ -236,6 +236,7 @@ fn each_role_can_do_its_part_and_no_more() {
     let mut admin = db.session_as("nap_admin");
     admin.exec("select syncjournal.track('t'); select syncjournal.alter_peer('x', active => true)");
     admin.exec("select syncjournal.prune(); select * from syncjournal.health");
+    admin.exec("select syncjournal.set_node_priority('{hq}')");
     let borrowed = "select syncjournal.update_as_owner('t', 'alter role nap_admin superuser')";
     assert_eq!(admin.expect_error(borrowed).sqlstate, "42501");
     let internal: i64 = db.query_one(
@@ -278,7 +279,12 @@ fn each_role_can_do_its_part_and_no_more() {
     ] {
         agent.exec(&format!("select syncjournal.{call}"));
     }
-    for refused in ["untrack('t')", "alter_peer('x', active => true)", "create_node('z')"] {
+    for refused in [
+        "untrack('t')",
+        "alter_peer('x', active => true)",
+        "create_node('z')",
+        "set_node_priority('{}')",
+    ] {
         let error = agent.expect_error(&format!("select syncjournal.{refused}"));
         assert_eq!(error.sqlstate, "42501");
     }

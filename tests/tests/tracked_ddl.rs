@@ -1,6 +1,6 @@
 //! What DDL does to tracked tables, and tracking to DDL.
 
-use syncjournal_tests::{Db, shared};
+use syncjournal_tests::{Db, assert_same_rows, carry, introduce, pair, shared};
 
 fn node() -> Db {
     let db = Db::fresh(shared(0));
@@ -244,4 +244,27 @@ fn anyone_may_change_his_tracked_table() {
     );
     assert_eq!(entries(&db), 4);
     assert_eq!(db.query_one::<i64>("select count(*) from syncjournal.tracked_table"), 0);
+}
+
+#[test]
+fn entries_that_carry_a_column_dropped_at_both_ends_are_taken_without_it() {
+    let (left, right) = pair();
+    introduce(&[(&left, "left"), (&right, "right")]);
+    let both = |sql: &str| [&left, &right].map(|db| db.exec(sql));
+    both("create table t (id int primary key, v text, w text, old int)");
+    both("select syncjournal.track('t', natural_key => '{id}')");
+    left.exec("insert into t values (1, 'a', 'b', 1), (2, 'a', 'b', 2); update t set w = 'c'");
+    left.exec("update t set v = 'd', w = 'd' where id = 1");
+    both("alter table t drop column w; alter table t drop column old");
+    left.exec("insert into t values (3, 'a')");
+    carry(&left, &right, "changes");
+    assert_same_rows(&left, &right, "t");
+    // One that comes back is an ordinary column again.
+    both("alter table t add column w text");
+    right.exec("update t set w = 'new'");
+    carry(&right, &left, "changes");
+    assert_same_rows(&left, &right, "t");
+    assert_eq!(left.text("select string_agg(w, ',') from t"), "new,new,new");
+    let dropped = "select dropped_columns::text from syncjournal.tracked_relation";
+    assert_eq!(left.text(dropped), "{old}");
 }

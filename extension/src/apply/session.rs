@@ -180,7 +180,7 @@ fn route(
     Route::Table { table: place, places, layout_id }
 }
 
-/// Matches the columns by name. What tracking excludes here is not taken.
+/// Matches the columns by name. What tracking excludes here, and what was dropped, is not taken.
 fn places(definition: &RelationLayout, target: &Target) -> Vec<Option<usize>> {
     let here = target.layout();
     let excluded = match here.map_from(definition) {
@@ -197,7 +197,7 @@ fn places(definition: &RelationLayout, target: &Target) -> Vec<Option<usize>> {
 }
 
 fn excluded_columns(relation_id: i32) -> Vec<String> {
-    let sql = "select pg_catalog.unnest(exclude_columns)::text \
+    let sql = "select pg_catalog.unnest(exclude_columns || dropped_columns)::text \
         from syncjournal.tracked_relation where relation_id = $1";
     let mut excluded = Vec::new();
     query::run(View::Newest, sql, &[Arg::Int4(relation_id)], |row| excluded.extend(row.text(1)));
