@@ -27,6 +27,13 @@ create table syncjournal.tombstone (
     primary key (relation_id, row_id)
 );
 
+-- The TRUNCATEs that the journal holds: what comes late is measured against what each had seen.
+create table syncjournal.truncation (
+    relation_id int4 not null,
+    version uuid not null,
+    primary key (relation_id, version)
+);
+
 -- When each segment was opened; the segments themselves are the journal's partitions.
 create table syncjournal.journal_segment (
     segment int4 primary key,
@@ -61,6 +68,7 @@ end
 $$;
 
 select pg_catalog.pg_extension_config_dump('syncjournal.tombstone', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.truncation', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.journal_segment', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.pruned', '');
 

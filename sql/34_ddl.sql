@@ -161,7 +161,13 @@ begin
     with forgotten as (
         delete from syncjournal.tracked_relation t using pg_event_trigger_dropped_objects() d
         where d.classid = 'pg_class'::regclass and d.objid = t.relid and d.objsubid = 0
-        returning t.relation_id)
+        returning t.relation_id),
+    truncations as (
+        delete from syncjournal.truncation
+        where relation_id in (select relation_id from forgotten)),
+    waiting as (
+        delete from syncjournal.inbox
+        where relation_id in (select relation_id from forgotten))
     delete from syncjournal.tombstone where relation_id in (select relation_id from forgotten);
     update syncjournal.tracked_relation t
     set dropped_columns = t.dropped_columns || d.columns

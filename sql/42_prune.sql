@@ -84,7 +84,12 @@ begin
             exit;
         end;
     end loop;
-    -- A tombstone goes with the entry of the delete: with what is older than all that is left.
+    -- A tombstone goes with the entry of the delete: with what is older than all that is left. So
+    -- does the record of a TRUNCATE.
+    delete from syncjournal.truncation
+    where pruned > 0 and version < coalesce(
+        (select frame from syncjournal.journal order by frame limit 1),
+        'ffffffff-ffff-ffff-ffff-ffffffffffff');
     delete from syncjournal.tombstone
     where pruned > 0 and version < coalesce(
         (select frame from syncjournal.journal order by frame limit 1),

@@ -15,6 +15,7 @@ use super::rules::TableRules;
 use super::settle::Unsettled;
 use super::target::{Assignment, Image, Target, until_settled};
 use super::tombstones::Tombstones;
+use super::truncate::Truncations;
 use crate::pg::row_writer::Written;
 
 /// So many entries are put off at most: settling earlier only makes more merges than need be.
@@ -35,6 +36,7 @@ pub struct Table {
     pub peer_id: i16,
     /// For errors: the table and where its entries come from.
     pub place: String,
+    pub truncations: Truncations,
     /// What waits for a person.
     pub inbox: Inbox,
     pub outcome: Outcome,
@@ -96,6 +98,7 @@ impl Table {
             tombstones: Tombstones::of(target.relation_id),
             past: Past::of(target.layout()),
             rules: TableRules::of(&target),
+            truncations: Truncations::of(target.relation_id),
             inbox: Inbox::of(target.relation_id),
             target,
             peer_id,
@@ -110,7 +113,7 @@ impl Table {
     pub fn entry(&mut self, incoming: Incoming<'_>) {
         let entry = incoming.entry;
         let applied = match entry.operation {
-            Operation::Truncate => self.truncate(entry.version),
+            Operation::Truncate => self.truncate(entry),
             Operation::State => self.state(incoming),
             Operation::Insert | Operation::Update | Operation::Delete => self.change(incoming),
         };
@@ -136,11 +139,12 @@ impl Table {
     }
 
     fn present(&mut self, incoming: Incoming<'_>, current: Version) -> Option<Applied> {
-        let Entry { version, prev, operation, .. } = *incoming.entry;
+        let Entry { version, prev, row, operation, .. } = *incoming.entry;
         if current == version {
             return Some(Applied::Skipped);
         }
-        if current != prev {
+        // A TRUNCATE that is here already had seen what comes now.
+        if current != prev || self.truncations.cover(row, version) {
             return Some(Applied::Postponed);
         }
         match operation {
@@ -182,18 +186,19 @@ impl Table {
     fn absent(&mut self, incoming: Incoming<'_>) -> Option<Applied> {
         let Entry { version, prev, row, operation, .. } = *incoming.entry;
         let stone = self.tombstones.find(row);
-        if stone == Some(version) {
+        let is_truncated = stone.is_none() && self.truncations.cover(row, version);
+        if is_truncated || stone == Some(version) {
             return Some(Applied::Skipped);
         }
         let is_next = stone.is_none_or(|stone| stone == prev);
         match operation {
             Operation::Insert if is_next => {
-                let truncated = self.tombstones.truncated();
-                if truncated.is_some_and(|truncated| truncated > version) {
-                    return Some(Applied::Skipped);
-                }
                 let inserted = self.target.insert(row, version, incoming.assignments());
-                settled(inserted, Applied::Inserted)
+                let applied = settled(inserted, Applied::Inserted)?;
+                if stone.is_some() {
+                    self.tombstones.came_back(row);
+                }
+                Some(applied)
             }
             Operation::Delete if is_next => {
                 self.delete_absent(incoming, stone);
@@ -207,7 +212,7 @@ impl Table {
     fn delete_absent(&mut self, incoming: Incoming<'_>, stone: Option<Version>) {
         let Entry { version, row, .. } = *incoming.entry;
         self.tombstones.deleted(row, version);
-        if stone.is_none() && self.tombstones.truncated().is_none() {
+        if stone.is_none() && self.truncations.is_empty() {
             let columns = self.past.columns();
             self.conflict(&Conflict {
                 kind: ConflictType::DeleteMissing,

@@ -33,6 +33,11 @@ impl<'a> RowHost<'a> {
         Self { row, past, target, rules, found: HashMap::new() }
     }
 
+    /// An entry that is known though no frame may hold it.
+    pub fn know(&mut self, write: &Arc<Write>) {
+        self.found.insert(write.version, Found::Write(Arc::clone(write)));
+    }
+
     /// The entry, if it is here.
     pub fn write(&mut self, version: Version) -> Option<Arc<Write>> {
         let Ok(found) = self.find(version);

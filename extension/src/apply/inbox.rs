@@ -4,6 +4,7 @@
 //! conflict; an entry from wherever that has the head behind it settles the conflict.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use syncjournal_core::merge::{self, RowState, Write};
 use syncjournal_core::{RowId, Version};
@@ -28,6 +29,11 @@ impl Inbox {
             rows.extend(row.uuid(1).map(RowId));
         });
         Self { relation_id, rows }
+    }
+
+    /// Whether something waits at the row.
+    pub fn concerns(&self, row: RowId) -> bool {
+        self.rows.contains(&row)
     }
 
     /// The heads that wait at a row, each with the number of its conflict.
@@ -59,12 +65,13 @@ impl Inbox {
 
 impl Table {
     /// Puts an entry into the inbox of its row.
-    pub fn pend(&mut self, entry: &Write, conflict: &Conflict) {
+    pub fn pend(&mut self, entry: &Arc<Write>, conflict: &Conflict) {
         let row = conflict.row;
         let known = self.inbox.heads(row);
         let mut heads: Vec<Version> = known.keys().copied().collect();
         heads.sort_unstable();
         let mut host = RowHost::new(row, &mut self.past, &mut self.target, &self.rules);
+        host.know(entry);
         let Ok(()) = merge::wait_in_inbox(&mut heads, entry.version, &mut host);
         if known.contains_key(&entry.version) || !heads.contains(&entry.version) {
             return;
@@ -87,7 +94,7 @@ impl Table {
 
     /// The row has moved to another version: what that has behind it waits no longer.
     pub fn moved(&mut self, row: RowId) {
-        if self.inbox.rows.contains(&row)
+        if self.inbox.concerns(row)
             && let Some(state) = self.standing(row)
         {
             self.forget_covered(row, &state);

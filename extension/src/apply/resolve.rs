@@ -78,7 +78,7 @@ impl Table {
             }
         };
         self.write_state(row, Some(&local), &state)?;
-        self.journal_merge(row, &write);
+        self.journal_own(row, &write);
         Some(winner)
     }
 

@@ -5,6 +5,7 @@
 //! to every peer; its version is derived from its parents, and whoever has it skips it.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use syncjournal_core::frame::{FrameWriter, Head};
 use syncjournal_core::merge::{
@@ -13,7 +14,7 @@ use syncjournal_core::merge::{
 };
 use syncjournal_core::{Operation, RowId, Version};
 
-use super::conflicts::{Conflict, ConflictType, Side};
+use super::conflicts::{Conflict, ConflictType, Side, is_told};
 use super::entry::{Table, settled, whole};
 use super::host::RowHost;
 use super::outcome::Applied;
@@ -70,16 +71,27 @@ impl Table {
     pub fn settle(&mut self, row: RowId, version: Version) -> Result<Applied, Unsettled> {
         let context = ErrorContext::enter(&self.place);
         context.row(row.0);
-        until_settled(|| self.try_settle(row, version).transpose())
+        let applied = until_settled(|| self.try_settle(row, version, None).transpose())?;
+        if !self.truncations.is_empty() {
+            self.measure_all(row)?;
+        }
+        Ok(applied)
     }
 
-    /// `None` where another transaction came between.
-    fn try_settle(&mut self, row: RowId, version: Version) -> Result<Option<Applied>, Unsettled> {
+    /// `None` where another transaction came between. `derived`: the entry itself where no frame holds
+    /// it, as what a TRUNCATE is to a row.
+    pub fn try_settle(
+        &mut self,
+        row: RowId,
+        version: Version,
+        derived: Option<&Arc<Write>>,
+    ) -> Result<Option<Applied>, Unsettled> {
         let current = self.standing(row);
         let is_unknown = current.is_none();
         let unsettled = |missing| Unsettled { row, version, missing, is_unknown };
         let rules = self.rules.for_row(row);
         let mut host = RowHost::new(row, &mut self.past, &mut self.target, &self.rules);
+        derived.into_iter().for_each(|write| host.know(write));
         let entry = host.write(version).ok_or(unsettled(version))?;
         let settlement = match merge::settle(&rules, current.as_ref(), &entry, &mut host) {
             Ok(settlement) => settlement,
@@ -91,6 +103,12 @@ impl Table {
         };
         let Settlement { outcome, conflict } = settlement;
         let sides = conflict.map(|found| self.sides(row, &found, current.as_ref(), &entry));
+        if !matches!(outcome, Outcome::Known | Outcome::Keep)
+            && let Some(write) = derived
+        {
+            // Another entry names it as a parent, or the row's tombstone does.
+            self.journal_own(row, write);
+        }
         let applied = match &outcome {
             Outcome::Known | Outcome::Keep | Outcome::Pend => Applied::Skipped,
             Outcome::Take(state) | Outcome::Merge(_, state) => {
@@ -101,13 +119,15 @@ impl Table {
             }
         };
         if let Outcome::Merge(write, _) = &outcome {
-            self.journal_merge(row, write);
+            self.journal_own(row, write);
         }
         match (&outcome, sides.flatten()) {
             (Outcome::Pend, Some(conflict)) => self.pend(&entry, &conflict),
-            (_, Some(conflict)) => {
+            // A TRUNCATE is measured against whatever the row comes to: told once.
+            (_, Some(conflict)) if derived.is_none() || !is_told(row, entry.version) => {
                 self.conflict(&conflict);
             }
+            (_, Some(_)) => {}
             (_, None) => {}
         }
         if applied != Applied::Skipped || matches!(outcome, Outcome::Take(_)) {
@@ -151,7 +171,11 @@ impl Table {
             (true, false) => settled(self.target.delete(), Applied::Deleted)?,
             (false, true) => {
                 let inserted = self.target.insert(row, state.version, whole(&state.columns));
-                settled(inserted, Applied::Inserted)?
+                let applied = settled(inserted, Applied::Inserted)?;
+                if current.is_some() {
+                    self.tombstones.came_back(row);
+                }
+                applied
             }
             (false, false) => Applied::Skipped,
         };
@@ -161,8 +185,8 @@ impl Table {
         Some(applied)
     }
 
-    /// The merge travels as what it is: an entry of this node with two parents.
-    pub fn journal_merge(&mut self, row: RowId, write: &Write) {
+    /// What was made here travels as an entry of this node, if it is not known already.
+    pub fn journal_own(&mut self, row: RowId, write: &Write) {
         let (id, data) = encode(row, write);
         if !journal::exists(id) {
             let layout_id = self.target.layout_id;
@@ -177,10 +201,11 @@ impl Table {
         row: RowId,
         found: &Found,
         current: Option<&RowState>,
-        entry: &Write,
+        entry: &Arc<Write>,
     ) -> Option<Conflict> {
         let rules = self.rules.for_row(row);
         let mut host = RowHost::new(row, &mut self.past, &mut self.target, &self.rules);
+        host.know(entry);
         let mut at = |version| state_at(&rules, version, current, &mut host).ok();
         let remote = at(found.remote);
         if let (Some(local), Some(remote)) = (current, &remote)

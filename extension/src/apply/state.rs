@@ -104,7 +104,7 @@ impl Table {
                 return Some(Applied::Skipped);
             }
         }
-        if self.tombstones.truncated().is_some_and(|truncated| truncated > version) {
+        if self.truncations.cover(row, version) {
             return Some(Applied::Skipped);
         }
         let written = self.target.insert(row, version, incoming.assignments());

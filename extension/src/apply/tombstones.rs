@@ -23,7 +23,8 @@ pub struct Tombstones {
     any: Cell<bool>,
     /// The moment before that was looked up.
     asked: Cell<Moment>,
-    fresh: HashMap<RowId, Version>,
+    /// None: the row has come back.
+    fresh: HashMap<RowId, Option<Version>>,
 }
 
 /// What changes whenever somebody may have deleted a row: a session that has ended a transaction, or
@@ -69,7 +70,7 @@ impl Tombstones {
     /// The version that deleted the row, if one did.
     pub fn find(&self, row: RowId) -> Option<Version> {
         if let Some(version) = self.fresh.get(&row) {
-            return Some(*version);
+            return *version;
         }
         if self.has_none() {
             return None;
@@ -81,21 +82,21 @@ impl Tombstones {
         found.map(Version::from_bytes)
     }
 
-    /// The version that truncated the table last.
-    pub fn truncated(&self) -> Option<Version> {
-        self.find(RowId::NIL)
-    }
-
     /// The row was deleted by this version. One whose own identity is the nil uuid leaves no stone.
     pub fn deleted(&mut self, row: RowId, version: Version) {
         if row != RowId::NIL {
-            self.fresh.insert(row, version);
+            self.fresh.insert(row, Some(version));
         }
+    }
+
+    /// The row is here again.
+    pub fn came_back(&mut self, row: RowId) {
+        self.fresh.insert(row, None);
     }
 
     /// The table was truncated by this version.
     pub fn set_truncated(&mut self, version: Version) {
-        self.fresh.insert(RowId::NIL, version);
+        self.fresh.insert(RowId::NIL, Some(version));
     }
 
     /// Writes what is new.
@@ -103,19 +104,32 @@ impl Tombstones {
         if self.fresh.is_empty() {
             return;
         }
-        let (mut rows, mut versions) = (Vec::new(), Vec::new());
+        let (mut back, mut rows, mut versions) = (Vec::new(), Vec::new(), Vec::new());
         for (row, version) in self.fresh.drain() {
-            rows.push(row.to_string());
-            versions.push(version.to_string());
+            match version {
+                Some(version) => {
+                    rows.push(row.to_string());
+                    versions.push(version.to_string());
+                }
+                None => back.push(row.to_string()),
+            }
         }
         self.any.set(true);
         let list = |items: &[String]| format!("{{{}}}", items.join(","));
+        if !back.is_empty() {
+            query::execute(
+                "delete from syncjournal.tombstone \
+                where relation_id = $1 and row_id = any ($2::uuid[])",
+                &[Arg::Int4(self.relation_id), Arg::Text(&list(&back))],
+            );
+        }
         query::execute(
             "insert into syncjournal.tombstone as t (relation_id, row_id, version) \
             select $1, r, v from rows from (pg_catalog.unnest($2::uuid[]), \
                 pg_catalog.unnest($3::uuid[])) as d (r, v) \
             on conflict (relation_id, row_id) do update set version = excluded.version \
-            where excluded.version > t.version",
+            where t.row_id <> '00000000-0000-0000-0000-000000000000' \
+                or excluded.version > t.version",
             &[Arg::Int4(self.relation_id), Arg::Text(&list(&rows)), Arg::Text(&list(&versions))],
         );
     }

@@ -1,34 +1,104 @@
-//! TRUNCATE from elsewhere: all rows go that are older than it.
+//! TRUNCATE from elsewhere: for every row of which its node had seen a version, the delete of that
+//! version. Rows that it had not seen stay, and what others had written on top of what it saw is
+//! measured against the delete by the table's policy, as any other entry.
 //!
-//! A row that was written here later, or concurrently with a later version, stays: by the rule
-//! that the last update wins. The mark it leaves tells of rows that are gone without a tombstone.
+//! Most rows stand at a version that it had seen: they go at once, and leave no tombstone, for the
+//! TRUNCATE itself stays on record: an entry that comes later is measured against it then. The delete
+//! of a row becomes an entry of its own only where another entry has to name it as a parent.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use pgrx::pg_sys::Oid;
-use syncjournal_core::{RowId, Version};
+use syncjournal_core::merge::{MergeError, TruncateSummary, Write};
+use syncjournal_core::{Entry, RowId, Version, frame};
 
 use super::entry::{Table, settled};
+use super::host::RowHost;
 use super::outcome::Applied;
+use super::settle::Unsettled;
 use super::target::until_settled;
+use crate::error::not_installed;
+use crate::journal;
+use crate::pg::catalog;
 use crate::pg::open_table::OpenTable;
+use crate::pg::query::{self, Arg};
 use crate::pg::snapshot::NewestSnapshot;
+use crate::pg::table::{Key, Table as Reader};
 use crate::pg::table_scan::{RowAddress, TableScan};
 
 /// Rows taken in hand at a time.
 const STRIDE: usize = 10_000;
 
+/// The TRUNCATEs of one table that are on record.
+#[derive(Debug)]
+pub struct Truncations {
+    relation_id: i32,
+    all: Vec<TruncateSummary>,
+}
+
+impl Truncations {
+    pub fn of(relation_id: i32) -> Self {
+        let relid = catalog::own_relation(c"truncation");
+        let reader = Reader::read(relid.unwrap_or_else(|| not_installed().raise()));
+        let mut all = Vec::new();
+        let key = [(1, Key::Int4(relation_id))];
+        reader.equal(reader.primary_key(), &key, |found| {
+            all.extend(found.uuid(2).and_then(|version| recorded(Version::from_bytes(version))));
+            ControlFlow::<()>::Continue(())
+        });
+        Self { relation_id, all }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether a TRUNCATE had seen this version of the row.
+    pub fn cover(&self, row: RowId, version: Version) -> bool {
+        self.all.iter().any(|summary| summary.contains(row, version))
+    }
+
+    fn add(&mut self, version: Version, summary: TruncateSummary) {
+        self.all.push(summary);
+        query::execute(
+            "insert into syncjournal.truncation (relation_id, version) values ($1, $2) \
+            on conflict do nothing",
+            &[Arg::Int4(self.relation_id), Arg::Uuid(version.to_bytes())],
+        );
+    }
+}
+
+/// What the TRUNCATE of this version had seen; none where the journal holds it no longer.
+fn recorded(version: Version) -> Option<TruncateSummary> {
+    let found = journal::frame_of(version)?;
+    let entry = frame::entries(found.id, &found.data)
+        .flatten()
+        .find(|entry| entry.index == version.index())?;
+    Some(summary_of(&entry))
+}
+
+/// An entry that says nothing is of a node that had seen what it wrote itself.
+fn summary_of(entry: &Entry<'_>) -> TruncateSummary {
+    if entry.values().is_empty() {
+        return TruncateSummary::of_node(entry.version);
+    }
+    TruncateSummary::of_entry(entry).unwrap_or_else(|error| super::set_error::raise(&error.into()))
+}
+
 impl Table {
     /// Deletes what the truncation covers.
-    pub fn truncate(&mut self, version: Version) -> Applied {
-        if self.tombstones.truncated().is_some_and(|known| known >= version) {
-            return Applied::Skipped;
-        }
+    pub fn truncate(&mut self, entry: &Entry<'_>) -> Applied {
+        // Its node had seen what came before it.
+        self.settle_postponed();
+        let summary = summary_of(entry);
         for (table, identity, version_column) in self.target.tables() {
             let mut from = RowAddress::first();
             loop {
                 pgrx::check_for_interrupts!();
-                let (rows, next) = older(table, from, (identity, version_column), version);
-                for row in &rows {
-                    self.truncate_row(*row, version);
+                let (rows, next) = stride(table, from, (identity, version_column));
+                for (row, version) in rows {
+                    self.truncate_row(row, version, &summary);
                 }
                 match next {
                     Some(next) => from = next,
@@ -36,33 +106,77 @@ impl Table {
                 }
             }
         }
-        self.tombstones.set_truncated(version);
+        self.truncations.add(entry.version, summary);
+        self.tombstones.set_truncated(entry.version);
         Applied::Deleted
     }
 
-    fn truncate_row(&mut self, row: RowId, version: Version) {
-        until_settled(|| match self.target.find(row) {
-            Some(current) if current < version => settled(self.target.delete(), Applied::Deleted),
-            Some(_) | None => Some(Applied::Skipped),
-        });
+    fn truncate_row(&mut self, row: RowId, version: Version, summary: &TruncateSummary) {
+        let is_simple = summary.contains(row, version) && !self.inbox.concerns(row);
+        let gone = is_simple
+            && until_settled(|| match self.target.find(row) {
+                Some(current) if summary.contains(row, current) => {
+                    settled(self.target.delete(), Applied::Deleted)
+                }
+                _ => Some(Applied::Skipped),
+            }) == Applied::Deleted;
+        if !gone && let Err(unsettled) = self.measure(row, summary) {
+            self.unsettled.push(unsettled);
+        }
+    }
+
+    /// Measures a row against the TRUNCATEs on record, after an entry of it was settled.
+    pub fn measure_all(&mut self, row: RowId) -> Result<(), Unsettled> {
+        for place in 0..self.truncations.all.len() {
+            let summary = self.truncations.all[place].clone();
+            self.measure(row, &summary)?;
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self, row: RowId, summary: &TruncateSummary) -> Result<(), Unsettled> {
+        until_settled(|| {
+            let delete = match self.delete_of(row, summary) {
+                Ok(Some(delete)) => delete,
+                Ok(None) => return Some(Ok(())),
+                Err(unsettled) => return Some(Err(unsettled)),
+            };
+            let settled = self.try_settle(row, delete.version, Some(&delete)).transpose()?;
+            Some(settled.map(|_| ()))
+        })
+    }
+
+    fn delete_of(
+        &mut self,
+        row: RowId,
+        summary: &TruncateSummary,
+    ) -> Result<Option<Arc<Write>>, Unsettled> {
+        let Some(state) = self.standing(row) else { return Ok(None) };
+        let rules = self.rules.for_row(row);
+        let mut host = RowHost::new(row, &mut self.past, &mut self.target, &self.rules);
+        match summary.delete_of(&rules, &state, &mut host) {
+            Ok(delete) => Ok(delete),
+            Err(MergeError::Host(never)) => match never {},
+            Err(MergeError::Missing(missing)) => {
+                Err(Unsettled { row, version: state.version, missing, is_unknown: false })
+            }
+        }
     }
 }
 
-/// Some rows older than the truncation, and where the next ones may be.
-fn older(
+/// Some rows with their versions, and where the next ones may be.
+fn stride(
     table: Oid,
     from: RowAddress,
     (identity, version_column): (usize, usize),
-    version: Version,
-) -> (Vec<RowId>, Option<RowAddress>) {
+) -> (Vec<(RowId, Version)>, Option<RowAddress>) {
     let _newest = NewestSnapshot::enter();
     let mut scan = TableScan::open(OpenTable::for_reading(table), from);
     let mut rows = Vec::new();
     let mut next = None;
     while let Some(row) = scan.next_row() {
         let at = row.uuid(version_column).map_or(Version::NIL, Version::from_bytes);
-        let found = row.uuid(identity).filter(|_| at < version);
-        rows.extend(found.map(RowId));
+        rows.extend(row.uuid(identity).map(|id| (RowId(id), at)));
         if rows.len() >= STRIDE {
             next = Some(scan.behind());
             break;

@@ -38,6 +38,8 @@ pub fn flush(mut batch: Batch, split_until: Option<HybridTime>) {
         finish(&appender, &mut writer, before);
     }
     tombstone::bury(entries.iter().filter_map(fate));
+    let truncates = entries.iter().filter(|entry| entry.head.operation == Operation::Truncate);
+    tombstone::record(truncates.map(|entry| (entry.relation_id, entry.version)));
 }
 
 /// What an entry says of the row's tombstone, if anything. A row whose own identity is the nil uuid

@@ -39,6 +39,19 @@ pub fn any(relation_id: i32) -> bool {
     table.equal(table.primary_key(), &[(1, Key::Int4(relation_id))], is_row) == Some(true)
 }
 
+/// Records TRUNCATEs: each is measured against what comes later.
+pub fn record(truncations: impl Iterator<Item = (i32, Version)>) {
+    let mut truncations = truncations.peekable();
+    if truncations.peek().is_none() {
+        return;
+    }
+    let relid = catalog::own_relation(c"truncation").unwrap_or_else(|| not_installed().raise());
+    let table = Table::write(relid);
+    for (relation, version) in truncations {
+        table.insert(&[Field::Int4(relation), Field::Uuid(version.to_bytes())]);
+    }
+}
+
 /// Sets a stone for each version that deletes a row or (the nil row) truncates a relation, and takes
 /// away those of rows that came back (no version); they come in their order.
 pub fn bury(fates: impl Iterator<Item = (i32, RowId, Option<Version>)>) {

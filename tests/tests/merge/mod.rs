@@ -5,6 +5,7 @@ mod custom;
 mod manual;
 mod policies;
 mod races;
+mod truncate;
 
 use syncjournal_tests::{Db, assert_same_rows, carry, introduce, pair, triple};
 
