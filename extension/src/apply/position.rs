@@ -158,11 +158,15 @@ pub fn confirm_what_arrived(header: &Header, peer_id: i16) {
     let received = received.to_string();
     let args = [Arg::Int2(peer_id), Arg::Text(&received)];
     query::execute(
-        "update syncjournal.registered_peer set confirmed = $2::pg_snapshot \
-        where peer_id = $1 and confirmed::text is distinct from $2 \
-            and pg_catalog.pg_snapshot_xmax($2::pg_snapshot) \
-                <= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) \
-            and (confirmed is null or syncjournal.snapshot_covers($2::pg_snapshot, confirmed))",
+        "update syncjournal.registered_peer p \
+        set confirmed = case when p.confirmed is null \
+                or syncjournal.snapshot_covers(said, p.confirmed) then said else p.confirmed end, \
+            has_said = case when p.has_said is null \
+                or syncjournal.snapshot_covers(said, p.has_said) then said else p.has_said end \
+        from (select $2::pg_snapshot) s (said) \
+        where p.peer_id = $1 and p.has_said::text is distinct from $2 \
+            and pg_catalog.pg_snapshot_xmax(said) \
+                <= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())",
         &args,
     );
     query::execute(

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use syncjournal_core::{Clock, HybridTime, RowId, Version};
 
-use crate::journal::tombstone;
+use crate::journal::{self, tombstone};
 use crate::layout::Tracked;
 use crate::node;
 use crate::pg::{random, transaction};
@@ -68,8 +68,10 @@ impl Allocator {
         }
         // A row that is new must not seem to be older than the TRUNCATE that it comes after, which
         // may be from a node whose clock is ahead.
+        // Nor older than a tombstone of its own that was pruned.
         let emptied = tombstone::of(tracked.relation_id, RowId::NIL);
-        let time = self.next_time(wall, prev.max(emptied).time());
+        let before = prev.max(emptied).time().max(journal::pruned_to());
+        let time = self.next_time(wall, before);
         let prefix = Version::new(time, node::tag(), backend(), 0);
         let mut frame = OpenFrame {
             relation_id: tracked.relation_id,

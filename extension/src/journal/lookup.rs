@@ -2,11 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use syncjournal_core::{HybridTime, Version, frame};
+use syncjournal_core::{Version, frame};
 
 use crate::error::corrupted;
 use crate::journal::segment;
-use crate::pg::query::{self, View};
 use crate::pg::table::{Found, Table};
 
 /// A frame as the journal holds it.
@@ -46,17 +45,6 @@ pub fn frame_of(version: Version) -> Option<JournalFrame> {
                 ControlFlow::Continue(())
             })
             .flatten()
-    })
-}
-
-/// Up to this time entries may have been pruned that are not in the journal; what every peer has.
-pub fn pruned_to() -> HybridTime {
-    let sql = "select coalesce((select frame from syncjournal.journal order by frame limit 1), \
-            'ffffffff-ffff-ffff-ffff-ffffffffffff') \
-        from syncjournal.pruned";
-    let oldest = query::first(View::Newest, sql, &[], |row| row.uuid(1)).flatten();
-    oldest.map_or(HybridTime::default(), |oldest| {
-        HybridTime(Version::from_bytes(oldest).time().0.saturating_sub(1))
     })
 }
 

@@ -5,11 +5,18 @@
 
 mod append;
 mod history;
+mod horizon;
 mod lookup;
 mod segment;
 pub mod tombstone;
 mod unfold;
 
 pub use append::{Appender, FrameRow};
-pub use lookup::{exists, frame_of, pruned_to};
-pub use segment::forget as forget_segment;
+pub use horizon::pruned_to;
+pub use lookup::{exists, frame_of};
+
+/// Segments came or went.
+pub fn forget() {
+    segment::forget();
+    horizon::forget();
+}

@@ -37,7 +37,7 @@ pub fn refresh() {
         }
     }
     stored::forget_all();
-    journal::forget_segment();
+    journal::forget();
 }
 
 /// A savepoint was rolled back: layouts that it may have registered are not there. Whether there
