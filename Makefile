@@ -5,7 +5,7 @@
 #   DESTDIR     put before every installed path, for packagers
 
 PREFIX ?= /usr/local
-export PG_CONFIG DESTDIR
+export PG_CONFIG DESTDIR ONLY PEERS SCALE ROUNDS
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 LIBRARY = $(TARGET_DIR)/release/libsyncjournal.so
@@ -22,7 +22,7 @@ help:
 	@echo "make test      everything that is tested"
 	@echo "make install   extension into the server of PG_CONFIG, agent into PREFIX"
 	@echo "make converge  three nodes written at once, in every topology under every policy; SECONDS=60"
-	@echo "make bench     figures beside native logical replication, on this machine"
+	@echo "make bench     figures beside other systems, on this machine (ONLY=help lists them)"
 
 deps:
 	@scripts/deps

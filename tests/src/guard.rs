@@ -10,13 +10,13 @@ use std::process::{Child, Command, Stdio};
 
 /// Runs a shell script once the test process ends, unless it is released before.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub struct Guard {
     shell: Child,
 }
 
 impl Guard {
     /// `cleanup` is a shell script; `arguments` are its `$1`, `$2`, ….
-    pub(crate) fn new(cleanup: &str, arguments: &[&str]) -> Self {
+    pub fn new(cleanup: &str, arguments: &[&str]) -> Self {
         let script = format!("if read -r released; then exit 0; fi\n{cleanup}");
         let shell = Command::new("sh")
             .args(["-c", &script, "guard"])
@@ -32,13 +32,13 @@ impl Guard {
     }
 
     /// Runs the cleanup now and waits for it.
-    pub(crate) fn fire(mut self) {
+    pub fn fire(mut self) {
         drop(self.shell.stdin.take());
         let _ = self.shell.wait();
     }
 
     /// Ends the guard without its cleanup.
-    pub(crate) fn release(mut self) {
+    pub fn release(mut self) {
         if let Some(mut stdin) = self.shell.stdin.take() {
             let _ = stdin.write_all(b"released\n");
         }

@@ -32,6 +32,7 @@ pub use build::{Server, agent as agent_binary, chinook, server};
 pub use cluster::{Cluster, Options, shared};
 pub use compare::{assert_same_rows, table_rows};
 pub use database::{Db, pair, triple};
+pub use guard::Guard;
 pub use random::Random;
 pub use session::{Session, SqlError};
 pub use transfer::{Applied, apply_set, carry, confirm_set, introduce, prepare_set};

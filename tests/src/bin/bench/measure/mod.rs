@@ -1,0 +1,81 @@
+//! The measurements: one file for each.
+
+mod apply;
+mod both_ways;
+mod capture_bulk;
+mod capture_pgbench;
+mod capture_wide;
+mod curve;
+mod first_copy;
+mod idle;
+mod latency;
+mod live;
+mod memory;
+mod scale_journal;
+mod scale_links;
+mod scale_table;
+mod scale_tables;
+mod scale_transaction;
+
+use crate::bench::Bench;
+use crate::figures::{Book, Metric};
+
+/// What can be measured.
+pub(crate) struct Measurement {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    /// The system that the others are divided by.
+    pub(crate) baseline: &'static str,
+    /// What the cases are numbers of, if they are a curve.
+    pub(crate) axis: Option<&'static str>,
+    pub(crate) run: fn(&Bench, &mut Book),
+}
+
+impl Measurement {
+    pub(crate) fn book(&self) -> Book {
+        Book::new(self.name, self.about, self.baseline, self.axis)
+    }
+}
+
+/// All of them, in the order in which they run.
+pub(crate) fn all() -> Vec<Measurement> {
+    vec![
+        capture_pgbench::MEASUREMENT,
+        capture_bulk::MEASUREMENT,
+        capture_wide::MEASUREMENT,
+        apply::MEASUREMENT,
+        live::MEASUREMENT,
+        both_ways::MEASUREMENT,
+        latency::MEASUREMENT,
+        first_copy::MEASUREMENT,
+        memory::MEASUREMENT,
+        idle::MEASUREMENT,
+        scale_table::MEASUREMENT,
+        scale_transaction::MEASUREMENT,
+        scale_links::MEASUREMENT,
+        scale_tables::MEASUREMENT,
+        scale_journal::MEASUREMENT,
+    ]
+}
+
+/// Metrics that several measurements speak of.
+pub(crate) const TPS: Metric = Metric::more("transactions", "1/s");
+pub(crate) const CPU_A_TRANSACTION: Metric = Metric::less("CPU a transaction", "µs");
+pub(crate) const CPU_A_ROW: Metric = Metric::less("CPU a row", "µs");
+pub(crate) const WAL_A_ROW: Metric = Metric::less("WAL a row", "B");
+pub(crate) const JOURNAL_A_ROW: Metric = Metric::less("journal a row", "B");
+pub(crate) const ROWS_A_SECOND: Metric = Metric::more("rows", "1/s");
+pub(crate) const CARRIED: Metric = Metric::more("caught up with", "1/s");
+pub(crate) const TOTAL_CPU: Metric = Metric::less("CPU of all", "s");
+pub(crate) const SOURCE_CPU: Metric = Metric::less("CPU of the source", "s");
+pub(crate) const TARGET_CPU: Metric = Metric::less("CPU of the target", "s");
+pub(crate) const SOURCE_MEMORY: Metric = Metric::less("memory, source", "MiB");
+pub(crate) const TARGET_MEMORY: Metric = Metric::less("memory, target", "MiB");
+pub(crate) const DAEMON_MEMORY: Metric = Metric::less("memory, carrier", "MiB");
+pub(crate) const SECONDS_BEHIND: Metric = Metric::less("behind the commit", "s");
+pub(crate) const SECONDS: Metric = Metric::less("time", "s");
+
+/// A count as a number to divide by.
+pub(crate) fn number(count: usize) -> f64 {
+    f64::from(u32::try_from(count).expect("counts are below four billion"))
+}
