@@ -43,7 +43,9 @@ create table syncjournal.journal_segment (
 -- What was visible in this snapshot may be gone from the journal; no row: all is there.
 create table syncjournal.pruned (
     is_pruned boolean primary key default true check (is_pruned),
-    snapshot pg_snapshot not null
+    snapshot pg_snapshot not null,
+    -- The latest frame that ever went: an older entry that the journal lacks may have been there.
+    horizon uuid not null
 );
 
 -- Opens the next segment. Segments are ordinary tables and no members of the extension: a dump

@@ -17,6 +17,9 @@ create table syncjournal.registered_peer (
     by_link boolean not null default false,
     -- The peer has everything that is visible in this snapshot of ours; null: nothing yet.
     confirmed pg_snapshot,
+    -- The peer said that it had this, in a set of its own that is applied here: whatever it had got
+    -- of that elsewhere has come too, and comes no more.
+    has_said pg_snapshot,
     registered_at timestamptz not null default pg_catalog.now()
 );
 

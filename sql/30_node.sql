@@ -83,7 +83,7 @@ begin
                 hint = 'Name it by syncjournal.create_node(name).';
     end if;
     delete from syncjournal.local_node;
-    update syncjournal.registered_peer set confirmed = null;
+    update syncjournal.registered_peer set confirmed = null, has_said = null;
     update syncjournal.journal set xid = pg_current_xact_id() where xid > pg_current_xact_id();
     update syncjournal.pruned set snapshot = pg_current_snapshot()
     where pg_snapshot_xmax(snapshot) > pg_snapshot_xmax(pg_current_snapshot());

@@ -157,6 +157,12 @@ as $$
          from syncjournal.stat_peer where state = 'needs full set'),
         'Send it a full set: syncjournal.prep_sync(name, mode => ''full'').', 'none') v
     union all
+    select v.* from syncjournal.verdict('retention_setting', 'error',
+        case when syncjournal.retention() is null then format(
+            'syncjournal.retention is "%s".', current_setting('syncjournal.retention')) end,
+        'Nothing goes by age until it is an interval: alter system set syncjournal.retention ='
+        ' ''7 days''; and reload.', 'it is an interval') v
+    union all
     select v.* from (
             select min(opened_at) as since from syncjournal.journal_segment) oldest
         cross join lateral syncjournal.verdict('retention', 'warning',

@@ -16,6 +16,7 @@ mod history;
 mod merge;
 mod node_and_peers;
 mod policies;
+mod prune;
 mod rows;
 mod rules;
 mod schema_check;

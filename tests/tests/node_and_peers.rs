@@ -155,7 +155,7 @@ fn a_position_never_goes_back_nor_into_the_future() {
 fn the_journal_is_pruned_by_segments_that_every_peer_has() {
     let db = node();
     db.exec("create table t (id int primary key); select syncjournal.track('t')");
-    db.exec("select syncjournal.add_peer('x'); insert into t select generate_series(1, 10)");
+    db.exec("select syncjournal.add_peer('x', direction => 'send'); insert into t select generate_series(1, 10)");
     let grow_old =
         "update syncjournal.journal_segment set opened_at = opened_at - interval '2 days'";
     let prune = "select syncjournal.prune()";
