@@ -88,11 +88,15 @@ as $$
 $$;
 
 -- The snapshot is older than the place in the log: whoever has applied everything before that
--- place has everything that is visible in the snapshot.
-create function syncjournal.stream_position(out snapshot pg_snapshot, out lsn pg_lsn)
-language sql volatile set search_path = pg_catalog, pg_temp
+-- place has everything that is visible in the snapshot. With it, by node, what had come from others
+-- by then: a batch that leads to this snapshot may say so of its destination.
+create function syncjournal.stream_position(
+    out snapshot pg_snapshot, out lsn pg_lsn, out received jsonb)
+language sql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
-    select pg_current_snapshot(), pg_current_wal_insert_lsn()
+    select pg_current_snapshot(), pg_current_wal_insert_lsn(), (
+        select coalesce(jsonb_object_agg(r.node_id, r.snapshot), '{}')
+        from syncjournal.received r where r.snapshot is not null)
 $$;
 
 -- What logical decoding reads: inserts into the journal, whichever segment they go to.

@@ -114,6 +114,7 @@ declare
     old record;
     newest xid8;
     pruned int8 := 0;
+    oldest uuid;
     settled xid8 := coalesce(syncjournal.settled_up_to(), '0');
     expired timestamptz := coalesce(now() - syncjournal.retention(), '-infinity');
 begin
@@ -140,14 +141,12 @@ begin
     end loop;
     -- A tombstone goes with the entry of the delete: with what is older than all that is left. So
     -- does the record of a TRUNCATE.
-    delete from syncjournal.truncation
-    where pruned > 0 and version < coalesce(
-        (select frame from syncjournal.journal order by frame limit 1),
-        'ffffffff-ffff-ffff-ffff-ffffffffffff');
-    delete from syncjournal.tombstone
-    where pruned > 0 and version < coalesce(
-        (select frame from syncjournal.journal order by frame limit 1),
-        'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    if pruned > 0 then
+        oldest := coalesce((select frame from syncjournal.journal order by frame limit 1),
+            'ffffffff-ffff-ffff-ffff-ffffffffffff');
+        delete from syncjournal.truncation where version < oldest;
+        delete from syncjournal.tombstone where version < oldest;
+    end if;
     return pruned;
 end
 $$;

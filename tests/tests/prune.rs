@@ -153,3 +153,16 @@ fn a_retention_that_is_no_interval_stops_nothing() {
     assert_eq!(db.text(health), "ok it is an interval");
     assert_eq!(prune(&db), 1);
 }
+
+#[test]
+fn a_stream_s_position_says_what_had_come_from_others() {
+    let (a, b) = pair();
+    nodes(&[(&a, "a"), (&b, "b")]);
+    let received = "select received::text from syncjournal.stream_position()";
+    assert_eq!(b.text(received), "{}");
+    a.exec(&format!("insert into t values ('{}', 1)", id(1)));
+    carry(&a, &b, "changes");
+    let sent = "select to_snapshot::text from syncjournal.sync_set";
+    let node = "select node_id::text from syncjournal.node where is_local";
+    assert_eq!(b.text(received), format!("{{\"{}\": \"{}\"}}", a.text(node), a.text(sent)));
+}
