@@ -46,7 +46,9 @@ create table syncjournal.set_log (
     bytes int8 not null,
     made_at timestamptz not null default pg_catalog.now(),
     -- Sent: the peer has it. Received: its last part is applied.
-    confirmed_at timestamptz
+    confirmed_at timestamptz,
+    -- Of the entries received: those set aside.
+    quarantined int8 not null default 0
 );
 
 create index set_log_peer_id on syncjournal.set_log (peer_id, made_at);

@@ -54,22 +54,3 @@ $$;
 select pg_catalog.pg_extension_config_dump('syncjournal.conflict_log', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.inbox', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.conflict_log_conflict_id_seq', '');
-
--- Entries received that could not be applied, waiting for their cause to go.
-create table syncjournal.quarantined_entry (
-    quarantine_id int8 generated always as identity primary key,
-    since timestamptz not null default pg_catalog.clock_timestamp(),
-    peer_id int2 not null,
-    schema_name text not null,
-    table_name text not null,
-    row_id uuid not null,
-    version uuid not null,
-    op text not null,
-    sqlstate text not null,
-    error text not null,
-    new jsonb,
-    attempts int4 not null default 1
-);
-
-select pg_catalog.pg_extension_config_dump('syncjournal.quarantined_entry', '');
-select pg_catalog.pg_extension_config_dump('syncjournal.quarantined_entry_quarantine_id_seq', '');

@@ -60,7 +60,7 @@ from syncjournal.registered_peer p
 
 create view syncjournal.sync_set as
 select s.set_id, s.direction, p.peer_name as peer, s.mode, s.from_snapshot, s.to_snapshot,
-    s.parts, s.entries, s.bytes, s.made_at, s.confirmed_at
+    s.parts, s.entries, s.quarantined, s.bytes, s.made_at, s.confirmed_at
 from syncjournal.set_log s left join syncjournal.registered_peer p using (peer_id);
 
 create view syncjournal.conflict as
@@ -74,5 +74,5 @@ from syncjournal.conflict_log c left join syncjournal.registered_peer p using (p
 create view syncjournal.quarantine as
 select q.quarantine_id, q.since, p.peer_name as source,
     pg_catalog.format('%I.%I', q.schema_name, q.table_name) as relation,
-    q.row_id, q.op, q.sqlstate, q.error, q.new, q.attempts
+    q.row_id, q.op, q.sqlstate, q.error, q.new, q.attempts, q.version, q.next_try
 from syncjournal.quarantined_entry q left join syncjournal.registered_peer p using (peer_id);

@@ -8,3 +8,6 @@ create event trigger syncjournal_ddl on ddl_command_end
 
 create event trigger syncjournal_drop on sql_drop
     execute function syncjournal.follow_drop();
+
+create event trigger syncjournal_wake_quarantine on ddl_command_end
+    execute function syncjournal.wake_quarantine();

@@ -17,6 +17,8 @@ pub struct Applied {
     pub skipped: i64,
     /// Rows that both sides had changed.
     pub conflicts: i64,
+    /// Entries that were set aside.
+    pub quarantined: i64,
 }
 
 /// Names the databases as nodes, and introduces each to all others.
@@ -43,17 +45,18 @@ pub fn apply_set(to: &Db, parts: &[Vec<u8>]) -> Applied {
     let mut total = Applied::default();
     to.exec("begin");
     for part in parts {
-        let columns = "entries, inserted, updated, deleted, skipped, conflicts";
+        let columns = "entries, inserted, updated, deleted, skipped, conflicts, quarantined";
         let query = format!("select array[{columns}] from syncjournal.apply($1)");
         let counts: Vec<i64> = to.query_one_with(&query, &[part]);
-        let [entries, inserted, updated, deleted, skipped, conflicts] =
-            <[i64; 6]>::try_from(counts).expect("six columns");
+        let [entries, inserted, updated, deleted, skipped, conflicts, quarantined] =
+            <[i64; 7]>::try_from(counts).expect("seven columns");
         total.entries += entries;
         total.inserted += inserted;
         total.updated += updated;
         total.deleted += deleted;
         total.skipped += skipped;
         total.conflicts += conflicts;
+        total.quarantined += quarantined;
     }
     to.exec("commit");
     total

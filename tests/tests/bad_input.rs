@@ -239,6 +239,7 @@ fn the_first_set_must_be_a_full_one() {
 #[test]
 fn a_table_column_or_type_that_the_target_lacks_is_named() {
     let (hq, branch) = offices();
+    branch.exec("select syncjournal.alter_peer('hq', stop_on => '{42}')");
     hq.exec(
         "alter table item add column colour text;
          insert into item (id, label, colour) values (4, 'four', 'red')",

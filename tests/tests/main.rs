@@ -17,6 +17,7 @@ mod merge;
 mod node_and_peers;
 mod policies;
 mod prune;
+mod quarantine;
 mod rows;
 mod rules;
 mod schema_check;

@@ -66,17 +66,6 @@ impl<'a> Incoming<'a> {
         whole.chain(changes.filter_map(|change| Some((places[change.column]?, change.new))))
     }
 
-    /// Whether all columns that the entry names are columns of its layout.
-    pub fn fits_layout(self) -> bool {
-        let count = self.places.len();
-        match self.entry.operation {
-            Operation::Update => self.entry.changes().all(|change| change.column < count),
-            // Its values are no columns.
-            Operation::Truncate => true,
-            _ => self.entry.values().len() <= count,
-        }
-    }
-
     /// What the entry alone says of the row.
     pub fn known_image(self, columns: usize) -> Image {
         let mut image = vec![None; columns];

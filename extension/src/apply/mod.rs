@@ -9,7 +9,8 @@
 //! Frames are journaled unchanged, under the id they came with, so that one that is here already is
 //! skipped and all travel on to further peers. Entries are laid on rows beneath SQL, where none of our
 //! triggers fires, so nothing of that is captured. The users' triggers fire as in logical replication;
-//! what these write to tracked tables is captured: it is a change of this node's own.
+//! what these write to tracked tables is captured: it is a change of this node's own. What cannot be
+//! laid is set aside: see `quarantine`.
 //!
 //! Memory: one frame, one entry's values, and the open tables.
 
@@ -17,10 +18,13 @@ mod conflicts;
 mod entry;
 mod host;
 mod inbox;
+mod layer;
 mod outcome;
 mod past;
 mod position;
+mod quarantine;
 mod resolve;
+mod route;
 mod rules;
 mod session;
 pub mod set_error;
@@ -35,11 +39,13 @@ mod unfinished;
 use pgrx::prelude::*;
 use syncjournal_core::wire::{Header, Record, SetPart};
 
+use crate::capture;
 use crate::pg::role::ReplicaRole;
 use crate::pg::{subtransaction, transaction};
 use crate::value::PortableSettings;
 use outcome::Outcome;
 use position::{Next, Position};
+use quarantine::{Violation, Watch};
 use session::Session;
 
 /// Begins to watch over transactions that are applied in part. Called once, when the library is
@@ -81,8 +87,7 @@ fn apply(
         done.deleted,
         done.skipped,
         done.conflicts,
-        // What cannot be applied is an error as yet: nothing is set aside.
-        0,
+        done.quarantined,
     );
     TableIterator::once(row)
 }
@@ -97,10 +102,13 @@ fn apply_part(part: &SetPart<'_>, bytes: usize) -> Outcome {
         return outcome;
     }
     let outcome = {
-        // Each ends before the one above it.
-        let _replica = ReplicaRole::enter();
-        let _settings = PortableSettings::enter();
-        apply_frames(part, Session::begin(header, &source))
+        let _replica = AsReplica::enter();
+        let mut watch = Watch::load();
+        let outcome = quarantine::run(&source, |care, excluded| {
+            apply_frames(part, Session::begin(header, &source, &mut watch, (care, excluded)))
+        });
+        quarantine::after_call(&watch, &outcome);
+        outcome
     };
     position.advance(header);
     position::record(header, source.peer_id, bytes, &outcome);
@@ -108,7 +116,22 @@ fn apply_part(part: &SetPart<'_>, bytes: usize) -> Outcome {
     outcome
 }
 
-fn apply_frames(part: &SetPart<'_>, mut session: Session<'_>) -> Outcome {
+/// While it lives, rows are written as logical replication does it. Fields end in their order.
+struct AsReplica {
+    _settings: PortableSettings,
+    _replica: ReplicaRole,
+}
+
+impl AsReplica {
+    fn enter() -> Self {
+        // What the caller has written must be found: in a subtransaction it cannot be flushed.
+        capture::flush_now();
+        let replica = ReplicaRole::enter();
+        Self { _settings: PortableSettings::enter(), _replica: replica }
+    }
+}
+
+fn apply_frames(part: &SetPart<'_>, mut session: Session<'_>) -> Result<Outcome, Vec<Violation>> {
     let mut records = part.records().unwrap_or_else(|error| set_error::raise(&error));
     loop {
         match records.next_record() {

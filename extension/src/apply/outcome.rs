@@ -10,6 +10,8 @@ pub struct Outcome {
     pub skipped: i64,
     /// Of the above: those that met a row which had gone another way.
     pub conflicts: i64,
+    /// Entries that were set aside.
+    pub quarantined: i64,
 }
 
 /// What an entry did to its row.
@@ -44,6 +46,13 @@ impl Outcome {
         self.deleted += other.deleted;
         self.skipped += other.skipped;
         self.conflicts += other.conflicts;
+        self.quarantined += other.quarantined;
+    }
+
+    /// An entry was set aside.
+    pub fn quarantine(&mut self) {
+        self.quarantined += 1;
+        self.entries += 1;
     }
 
     /// Entries that were not looked at: they are here already, or not wanted.

@@ -187,11 +187,12 @@ pub fn record(header: &Header, peer_id: i16, bytes: usize, outcome: &Outcome) {
         let (from, to) = (header.from.to_string(), header.to.to_string());
         query::execute(
             "insert into syncjournal.set_log as s (set_id, direction, peer_id, mode, \
-                from_snapshot, to_snapshot, parts, entries, bytes, confirmed_at) \
+                from_snapshot, to_snapshot, parts, entries, bytes, confirmed_at, quarantined) \
             values ($1, 'received', $2, $3, $4::pg_snapshot, $5::pg_snapshot, $6, $7, $8, \
-                case when $9 then pg_catalog.now() end) \
+                case when $9 then pg_catalog.now() end, $10) \
             on conflict (set_id) do update set entries = s.entries + excluded.entries, \
-                bytes = s.bytes + excluded.bytes, confirmed_at = excluded.confirmed_at",
+                bytes = s.bytes + excluded.bytes, confirmed_at = excluded.confirmed_at, \
+                quarantined = s.quarantined + excluded.quarantined",
             &[
                 Arg::Uuid(*header.set_id.as_bytes()),
                 Arg::Int2(peer_id),
@@ -202,6 +203,7 @@ pub fn record(header: &Header, peer_id: i16, bytes: usize, outcome: &Outcome) {
                 Arg::Int8(outcome.entries),
                 Arg::Int8(bytes),
                 Arg::Bool(last),
+                Arg::Int8(outcome.quarantined),
             ],
         );
     }
@@ -211,7 +213,7 @@ pub fn record(header: &Header, peer_id: i16, bytes: usize, outcome: &Outcome) {
             sync_count = sync_count + $5, last_sync_at = pg_catalog.now() where peer_id = $1",
         &[
             Arg::Int2(peer_id),
-            Arg::Int8(outcome.entries - outcome.skipped),
+            Arg::Int8(outcome.entries - outcome.skipped - outcome.quarantined),
             Arg::Int8(bytes),
             Arg::Int8(outcome.conflicts),
             Arg::Int8(i64::from(last)),

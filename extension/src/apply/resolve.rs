@@ -16,6 +16,7 @@ use crate::capture;
 use crate::error::Failure;
 use crate::layout;
 use crate::pg::open_table::table_by_name;
+use crate::pg::postponed::Suspect;
 use crate::pg::query::{self, Arg, Row, View};
 use crate::pg::role::ReplicaRole;
 use crate::value::PortableSettings;
@@ -51,7 +52,7 @@ fn settle_conflict(conflict_id: Option<i64>, choice: Option<&str>, row: Option<&
     table.tombstones.flush();
     conflicts::end(pending.conflict_id, Arg::Text(winner));
     table.moved(pending.row);
-    table.target.close();
+    Suspect::check(&table.target.close());
 }
 
 impl Table {

@@ -1,234 +1,297 @@
-//! One part being applied: its layouts mapped to the tables here, its frames journaled and applied.
+//! One part being applied: its frames journaled, its entries laid on rows or set aside.
+
+use std::rc::Rc;
 
 use pgrx::PgSqlErrorCode;
-use syncjournal_core::layout::Mismatch;
 use syncjournal_core::wire::{Header, Mode};
-use syncjournal_core::{HybridTime, RelationLayout, Version, frame};
+use syncjournal_core::{Entry, HybridTime, Operation, RelationLayout, Version, frame};
 
-use super::entry::{Incoming, Table};
+use super::layer::{Laid, Layer};
 use super::outcome::Outcome;
-use super::settle::Unsettled;
+use super::quarantine::{
+    Care, Excluded, Place, Problem, Shelf, Violation, Watch, alone, duplicates,
+};
+use super::route::{Fit, Route};
 use super::source::Source;
-use super::target::Target;
 use crate::error::Failure;
 use crate::journal::{self, Appender, FrameRow};
-use crate::pg::arena::Arena;
 use crate::pg::context::ErrorContext;
-use crate::pg::open_table::table_by_name;
 use crate::pg::query::{self, Arg, View};
 use crate::{layout, prep_sync};
 
-/// Where the frames of one of the part's layouts go.
-#[derive(Debug)]
-enum Route {
-    /// This database does not take the table from the source.
-    NotWanted,
-    Table {
-        /// Place in `tables`.
-        table: usize,
-        /// For each column of the layout its place in the table's layout here, if it is taken.
-        places: Vec<Option<usize>>,
-        /// The layout's number in this database.
-        layout_id: i32,
-    },
-}
-
-/// The state of a call of `apply`.
+/// The state of one attempt at a call of `apply`.
 #[derive(Debug)]
 pub struct Session<'a> {
     header: &'a Header,
     source: &'a Source,
-    routes: Vec<Option<Route>>,
-    tables: Vec<Table>,
+    care: Care,
+    excluded: &'a Excluded,
+    watch: &'a mut Watch,
+    routes: Vec<Option<Rc<Route>>>,
     appender: Appender,
-    arena: Arena,
+    /// Open for the whole attempt, where its entries are laid together.
+    layer: Option<Layer>,
+    laid: Laid,
+    shelf: Shelf,
     /// Nothing may be written later than this.
     latest: HybridTime,
     /// Whether rows of a full set are of use to a third node.
     passes_states_on: bool,
-    outcome: Outcome,
+}
+
+/// A frame in hand.
+#[derive(Clone, Copy, Debug)]
+struct Frame<'a> {
+    layout: &'a RelationLayout,
+    id: Version,
+    entries: u64,
+    bytes: &'a [u8],
+}
+
+impl Frame<'_> {
+    /// Whether what came before must be settled first, since a TRUNCATE had seen it.
+    fn truncates(self) -> bool {
+        let mut entries = frame::entries(self.id, self.bytes).flatten();
+        entries.any(|entry| entry.operation == Operation::Truncate)
+    }
 }
 
 impl<'a> Session<'a> {
-    pub fn begin(header: &'a Header, source: &'a Source) -> Self {
+    pub fn begin(
+        header: &'a Header,
+        source: &'a Source,
+        watch: &'a mut Watch,
+        (care, excluded): (Care, &'a Excluded),
+    ) -> Self {
         let mut routes = Vec::new();
         routes.resize_with(header.layouts.len(), || None);
         Self {
             header,
             source,
+            care,
+            excluded,
+            watch,
             routes,
-            tables: Vec::new(),
             appender: Appender::open(),
-            arena: Arena::new(),
+            layer: None,
+            laid: Laid::default(),
+            shelf: Shelf::new(source.peer_id),
             latest: latest_time(),
             passes_states_on: header.mode == Mode::Full && has_third(source.peer_id),
-            outcome: Outcome::default(),
         }
     }
 
-    /// Journals and applies one frame.
+    /// Journals one frame, and lays its entries or sets them aside.
     pub fn frame(&mut self, place: usize, id: Version, entries: u64, bytes: &[u8]) {
         pgrx::check_for_interrupts!();
-        self.check_time(id);
-        let Self { header, source, routes, tables, .. } = self;
-        let definition = &header.layouts[place];
-        let route = routes[place]
-            .get_or_insert_with(|| route(definition, source, &header.source.name, tables));
-        let Route::Table { table, places, layout_id } = route else {
-            return self.outcome.skip(entries);
-        };
-        let journals = header.mode != Mode::Full || self.passes_states_on;
-        if header.mode != Mode::Full && journal::exists(id) {
-            return self.outcome.skip(entries);
+        if id.time() > self.latest {
+            ahead_of_clock(id, &self.header.source.name);
         }
-        if journals {
+        let frame = Frame { layout: &self.header.layouts[place], id, entries, bytes };
+        let route = self.route(place);
+        let layout_id = match &*route {
+            Route::NotWanted => return self.laid.outcome.skip(entries),
+            Route::Unfit { layout_id, .. } => *layout_id,
+            Route::Table(fit) => fit.layout_id,
+        };
+        let is_full = self.header.mode == Mode::Full;
+        if !is_full && journal::exists(id) {
+            return self.laid.outcome.skip(entries);
+        }
+        if !is_full || self.passes_states_on {
             self.appender.append(&FrameRow {
                 id,
-                layout_id: *layout_id,
-                origin: source.peer_id,
+                layout_id,
+                origin: self.source.peer_id,
                 entries: u32::try_from(entries).unwrap_or(u32::MAX),
                 data: bytes,
             });
         }
-        let table = &mut tables[*table];
-        let context = ErrorContext::enter(&table.place);
+        match &*route {
+            Route::NotWanted => {}
+            Route::Unfit { problem, .. } => {
+                let place = Place { layout: frame.layout, layout_id };
+                self.each(frame, frame.layout.columns.len(), |session, entry| {
+                    session.shelf.put_aside(place, entry, problem);
+                    session.laid.outcome.quarantine();
+                });
+            }
+            Route::Table(fit) if self.care == Care::Together => self.lay(frame, fit),
+            Route::Table(fit) => self.lay_apart(frame, fit),
+        }
+    }
+
+    fn route(&mut self, place: usize) -> Rc<Route> {
+        let Self { header, source, routes, .. } = self;
+        let route = routes[place].get_or_insert_with(|| {
+            let route = Route::of(&header.layouts[place], source);
+            if let Route::Unfit { problem, .. } = &route
+                && source.stops_on(&problem.sqlstate)
+            {
+                problem.clone().raise();
+            }
+            Rc::new(route)
+        });
+        Rc::clone(route)
+    }
+
+    /// Visits the entries of a frame, which are checked as they come.
+    fn each(
+        &mut self,
+        frame: Frame<'_>,
+        columns: usize,
+        mut visit: impl FnMut(&mut Self, &Entry<'_>),
+    ) {
+        let RelationLayout { schema, table, .. } = frame.layout;
+        let source = &self.source.name;
+        let told = format!("table \"{schema}.{table}\", from node \"{source}\"");
+        let context = ErrorContext::enter(&told);
         let mut count = 0;
-        for entry in frame::entries(id, bytes) {
+        for entry in frame::entries(frame.id, frame.bytes) {
             let entry = entry.unwrap_or_else(|error| super::set_error::raise(&error.into()));
             count += 1;
             context.row(entry.row.0);
             if entry.version.time() > self.latest {
-                ahead_of_clock(entry.version, &header.source.name);
+                ahead_of_clock(entry.version, source);
             }
-            let incoming = Incoming { entry: &entry, places };
-            if !incoming.fits_layout() {
+            if !fits_layout(&entry, columns) {
                 damaged("an entry has more columns than its table");
             }
-            self.arena.run(|| table.entry(incoming));
+            visit(self, &entry);
         }
-        if count != entries {
+        if count != frame.entries {
             damaged("a frame has not the entries that its head says");
         }
-        table.tombstones.flush();
     }
 
-    fn check_time(&self, id: Version) {
-        if id.time() > self.latest {
-            ahead_of_clock(id, &self.header.source.name);
-        }
-    }
-
-    /// Settles what was put off, closes what is open and says what was done.
-    pub fn finish(mut self) -> Outcome {
-        for table in &mut self.tables {
-            self.arena.run(|| table.settle_postponed());
-            // A row that was never here waits in the log of conflicts.
-            if let Some(unsettled) = table.unsettled.iter().find(|left| !left.is_unknown) {
-                history_is_missing(unsettled);
+    /// Lays the entries into the layer of the whole attempt.
+    fn lay(&mut self, frame: Frame<'_>, fit: &Rc<Fit>) {
+        let mut layer = self.layer.take().unwrap_or_else(|| Layer::new(self.source.peer_id));
+        self.each(frame, fit.places.len(), |session, entry| {
+            session.watch.touch(entry.row);
+            if !session.leave_out(frame, fit, entry) {
+                layer.entry(fit, entry);
             }
-            self.outcome.skip(table.unsettled.len() as u64);
+        });
+        layer.flush();
+        self.layer = Some(layer);
+    }
+
+    /// Lays the entries in a subtransaction, and where that fails each in one of its own.
+    fn lay_apart(&mut self, frame: Frame<'_>, fit: &Rc<Fit>) {
+        let (source, excluded) = (self.source, self.excluded);
+        if frame.truncates() {
+            self.settle_apart();
         }
-        for table in self.tables.drain(..) {
-            self.outcome.add(table.outcome);
-            table.target.close();
+        let whole = alone(source, || {
+            let mut layer = Layer::new(source.peer_id);
+            self.each(frame, fit.places.len(), |_, entry| {
+                if excluded.find(fit.relation_id, entry.row).is_none() {
+                    layer.entry(fit, entry);
+                }
+            });
+            layer.close()
+        });
+        let is_laid = whole.is_ok();
+        if let Ok(laid) = whole {
+            self.laid.add(laid);
         }
-        self.outcome
+        let place = Place { layout: frame.layout, layout_id: fit.layout_id };
+        self.each(frame, fit.places.len(), |session, entry| {
+            session.watch.touch(entry.row);
+            if session.leave_out(frame, fit, entry) || is_laid {
+                return;
+            }
+            if entry.operation == Operation::Truncate {
+                session.settle_apart();
+            }
+            let one = alone(source, || {
+                let mut layer = Layer::new(source.peer_id);
+                layer.entry(fit, entry);
+                layer.close()
+            });
+            match one {
+                Ok(laid) => session.laid.add(laid),
+                Err(problem) => {
+                    session.shelf.put_aside(place, entry, &problem);
+                    session.laid.outcome.quarantine();
+                }
+            }
+        });
+    }
+
+    /// Sets the entry aside if its row is left out of this call.
+    fn leave_out(&mut self, frame: Frame<'_>, fit: &Rc<Fit>, entry: &Entry<'_>) -> bool {
+        let Some(violation) = self.excluded.find(fit.relation_id, entry.row) else { return false };
+        let place = Place { layout: frame.layout, layout_id: fit.layout_id };
+        self.shelf.put_violator(place, entry, violation);
+        self.laid.outcome.quarantine();
+        true
+    }
+
+    /// Settles what was put off, checks what is checked at the end of a call, and says what was
+    /// done.
+    pub fn finish(mut self) -> Result<Outcome, Vec<Violation>> {
+        if let Some(mut layer) = self.layer.take() {
+            layer.settle_postponed();
+            self.laid.add(layer.close());
+        }
+        self.settle_apart();
+        for unsettled in std::mem::take(&mut self.laid.unsettled) {
+            let problem = unsettled.problem();
+            if self.source.stops_on(&problem.sqlstate) {
+                problem.raise();
+            }
+            self.set_aside_journaled(unsettled.version, &problem);
+        }
+        let violations = duplicates(&self.laid.suspects);
+        if !violations.is_empty() {
+            return Err(violations);
+        }
+        let mut outcome = self.laid.outcome;
+        outcome.conflicts += self.shelf.conflicts;
+        Ok(outcome)
+    }
+
+    /// Settles what was put off, each entry in a subtransaction of its own; a row's latest first.
+    fn settle_apart(&mut self) {
+        let mut postponed = std::mem::take(&mut self.laid.postponed);
+        postponed.sort_unstable_by_key(|(fit, row, version)| {
+            (fit.relation_id, *row, std::cmp::Reverse(*version))
+        });
+        for (fit, row, version) in postponed {
+            let settled = alone(self.source, || {
+                let mut layer = Layer::new(self.source.peer_id);
+                let settled = layer.settle(&fit, row, version);
+                (settled, layer.close())
+            });
+            match settled {
+                Ok((settled, laid)) => {
+                    self.laid.add(laid);
+                    self.laid.unsettled.extend(settled.err());
+                }
+                Err(problem) => self.set_aside_journaled(version, &problem),
+            }
+        }
+    }
+
+    /// Sets an entry aside that came with this call, and of which only its version is at hand.
+    fn set_aside_journaled(&mut self, version: Version, problem: &Problem) {
+        self.laid.outcome.quarantine();
+        let Some(found) = journal::frame_of(version) else { return };
+        let layout = layout::by_id(found.layout_id);
+        let place = Place { layout: &layout.definition, layout_id: found.layout_id };
+        let entries = frame::entries(found.id, &found.data).flatten();
+        for entry in entries.filter(|entry| entry.version == version) {
+            self.shelf.put_aside(place, &entry, problem);
+        }
     }
 }
 
-/// Finds the table here that a layout means.
-fn route(
-    definition: &RelationLayout,
-    source: &Source,
-    node: &str,
-    tables: &mut Vec<Table>,
-) -> Route {
-    let RelationLayout { schema, table, .. } = definition;
-    if !source.accepts.selects(schema, table) {
-        return Route::NotWanted;
-    }
-    let Some(relid) = table_by_name(schema, table) else {
-        Failure::new(
-            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-            format!("table \"{schema}.{table}\" of the sync set does not exist here"),
-        )
-        .hint(
-            "Create it and track it, or leave it out: syncjournal.alter_peer(name, exclude => ...).",
-        )
-        .raise()
-    };
-    let Some(tracked) = layout::tracked(relid) else {
-        Failure::new(
-            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("table \"{schema}.{table}\" of the sync set is not tracked here"),
-        )
-        .hint(format!(
-            "Track it: select syncjournal.track('{schema}.{table}'). Or leave it out: \
-                syncjournal.alter_peer(name, exclude => ...)."
-        ))
-        .raise()
-    };
-    let known = tables.iter().position(|known| known.target.root == tracked.root);
-    let place = known.unwrap_or_else(|| {
-        let target = Target::open(&tracked);
-        let place = format!("table \"{schema}.{table}\", from node \"{node}\"");
-        tables.push(Table::open(target, source.peer_id, place));
-        tables.len() - 1
-    });
-    let places = places(definition, &tables[place].target);
-    let layout_id = layout::register(definition, Some(tracked.relation_id));
-    Route::Table { table: place, places, layout_id }
-}
-
-/// Matches the columns by name. What tracking excludes here, and what was dropped, is not taken.
-fn places(definition: &RelationLayout, target: &Target) -> Vec<Option<usize>> {
-    let here = target.layout();
-    let excluded = match here.map_from(definition) {
-        Ok(places) => return places.into_iter().map(Some).collect(),
-        Err(_) => excluded_columns(target.relation_id),
-    };
-    let mut taken = definition.clone();
-    taken.columns.retain(|column| !excluded.contains(&column.name));
-    let places = here.map_from(&taken).unwrap_or_else(|error| mismatch(definition, &error));
-    let mut places = places.into_iter();
-    let is_excluded = |name: &String| excluded.contains(name);
-    let columns = definition.columns.iter();
-    columns.map(|column| if is_excluded(&column.name) { None } else { places.next() }).collect()
-}
-
-fn excluded_columns(relation_id: i32) -> Vec<String> {
-    let sql = "select pg_catalog.unnest(exclude_columns || dropped_columns)::text \
-        from syncjournal.tracked_relation where relation_id = $1";
-    let mut excluded = Vec::new();
-    query::run(View::Newest, sql, &[Arg::Int4(relation_id)], |row| excluded.extend(row.text(1)));
-    excluded
-}
-
-fn mismatch(definition: &RelationLayout, error: &Mismatch<'_>) -> ! {
-    let RelationLayout { schema, table, .. } = definition;
-    let (code, message, hint) = match error {
-        Mismatch::MissingColumn(column) => (
-            PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
-            format!("column \"{column}\" of table \"{schema}.{table}\" does not exist here"),
-            "Add the column, or exclude it from tracking at the source.",
-        ),
-        Mismatch::Type { column, here, there } => (
-            PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
-            format!(
-                "column \"{column}\" of table \"{schema}.{table}\" has type {here} here and \
-                    {there} at the source"
-            ),
-            "Give both the same type.",
-        ),
-    };
-    Failure::new(code, message).hint(hint).raise()
-}
-
-fn history_is_missing(unsettled: &Unsettled) -> ! {
-    Failure::new(PgSqlErrorCode::ERRCODE_NO_DATA_FOUND, unsettled.reason())
-        .detail(format!("Without it, entry {} cannot be settled.", unsettled.version))
-        .hint("Have the source make a full set: syncjournal.prep_sync(name, mode => 'full').")
-        .raise()
+/// Whether all columns that the entry names are among so many of its layout.
+fn fits_layout(entry: &Entry<'_>, columns: usize) -> bool {
+    entry.changes().all(|change| change.column < columns)
+        && (entry.operation == Operation::Update || entry.values().len() <= columns)
 }
 
 fn damaged(what: &str) -> ! {

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use pgrx::PgSqlErrorCode;
 use syncjournal_core::frame::{FrameWriter, Head};
 use syncjournal_core::merge::{
     self, Change, Conflict as Found, MergeError, Outcome, RowState, Settled, Settlement, Value,
@@ -18,6 +19,7 @@ use super::conflicts::{Conflict, ConflictType, Side, is_told};
 use super::entry::{Table, settled, whole};
 use super::host::RowHost;
 use super::outcome::Applied;
+use super::quarantine::Problem;
 use super::target::until_settled;
 use crate::capture;
 use crate::journal::{self, Appender, FrameRow};
@@ -37,11 +39,15 @@ pub struct Unsettled {
 
 impl Unsettled {
     /// What is wrong, for people.
-    pub fn reason(&self) -> String {
-        if self.missing.is_nil() {
-            return format!("row {} is not here, and only changes of it have come", self.row);
-        }
-        format!("entry {} of row {} is missing in the journal", self.missing, self.row)
+    pub fn problem(&self) -> Problem {
+        let Self { row, version, missing, .. } = self;
+        let message = match missing.is_nil() {
+            true => format!("row {row} is not here, and only changes of it have come"),
+            false => format!("entry {missing} of row {row} is missing in the journal"),
+        };
+        Problem::new(PgSqlErrorCode::ERRCODE_NO_DATA, message)
+            .detail(format!("Without it, entry {version} cannot be settled."))
+            .hint("Have the source make a full set: syncjournal.prep_sync(name, mode => 'full').")
     }
 }
 

@@ -13,6 +13,8 @@ use crate::prep_sync::{local_node, pattern_list, selection};
 #[derive(Debug)]
 pub struct Source {
     pub peer_id: i16,
+    /// The node's name.
+    pub name: String,
     /// What is taken from it.
     pub accepts: Selection,
     /// Foreign keys are verified for what comes from it.
@@ -24,9 +26,24 @@ pub struct Source {
 
 impl Source {
     /// Whether an error of this SQLSTATE is to stop apply rather than go to quarantine.
-    #[expect(dead_code, reason = "asked where quarantine is decided")]
     pub fn stops_on(&self, sqlstate: &str) -> bool {
         self.stop_on.iter().any(|code| sqlstate.starts_with(code.as_str()))
+    }
+}
+
+/// A peer from which entries came earlier: all of them were accepted then, and none stops anything.
+pub fn of_peer(peer_id: i16) -> Source {
+    let sql = "select constraints = 'enforce', peer_name from syncjournal.registered_peer \
+        where peer_id = $1";
+    let read = |row: &Row| (row.bool(1), row.text(2));
+    let found = query::first(View::Newest, sql, &[Arg::Int2(peer_id)], read);
+    let (enforces, name) = found.unwrap_or_default();
+    Source {
+        peer_id,
+        name: name.unwrap_or_default(),
+        accepts: selection(&["*.*".to_owned()], &[]),
+        enforces: enforces.unwrap_or(false),
+        stop_on: Vec::new(),
     }
 }
 
@@ -140,6 +157,7 @@ fn registered(from: &NodeInfo) -> Source {
     }
     Source {
         peer_id: peer.peer_id,
+        name: from.name.clone(),
         accepts: selection(&peer.include, &peer.exclude),
         enforces: peer.enforces,
         stop_on: peer.stop_on,

@@ -19,6 +19,7 @@ use crate::pg::arithmetic;
 use crate::pg::defaults::Defaults;
 use crate::pg::memory;
 use crate::pg::open_table::OpenTable;
+use crate::pg::postponed::Suspect;
 use crate::pg::query::{self, Arg, Row};
 use crate::pg::role::RunAs;
 use crate::pg::routing::{self, Router};
@@ -121,15 +122,19 @@ impl Target {
         Leaf { writer, tracked, defaults, of_root }
     }
 
-    pub fn close(self) {
+    /// Closes, and gives the rows whose unique and exclusion constraints are still to be checked.
+    #[must_use]
+    pub fn close(self) -> Vec<Suspect> {
+        let mut suspects = Vec::new();
         for leaf in self.leaves {
             leaf.defaults.close();
-            leaf.writer.close();
+            suspects.extend(leaf.writer.close());
         }
         if let Some((root, router)) = self.partitioned {
             router.close();
             root.close();
         }
+        suspects
     }
 
     /// The layout that the table has here.

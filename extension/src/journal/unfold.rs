@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
-use syncjournal_core::{Entry, RelationLayout, Version, frame};
+use syncjournal_core::{Entry, Version, frame};
 
 use crate::error::corrupted;
 use crate::layout;
@@ -20,13 +21,25 @@ struct Column {
 }
 
 /// A layout's columns; what they look up goes with the context.
-struct Renderer {
+pub struct Renderer {
     columns: Vec<Column>,
+    /// A type may bring its own cast to JSON: it runs with the rights of the table's owner, not
+    /// with those of who looks, nor with ours.
+    owner: Oid,
     _memory: OwnedContext,
 }
 
+impl std::fmt::Debug for Renderer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Renderer of {} columns", self.columns.len())
+    }
+}
+
 impl Renderer {
-    fn new(layout: &RelationLayout) -> Self {
+    /// Of a layout that is stored here.
+    pub fn of(layout_id: i32) -> Self {
+        let layout = layout::by_id(layout_id);
+        let owner = layout.relation_id.and_then(layout::owner_of);
         let context = OwnedContext::new();
         let column = |column: &syncjournal_core::Column| {
             let type_oid = value::resolve_type(&column.type_schema, &column.type_name);
@@ -36,7 +49,17 @@ impl Renderer {
             });
             Column { name: quoted(&column.name), by_type }
         };
-        Self { columns: layout.columns.iter().map(column).collect(), _memory: context }
+        Self {
+            columns: layout.definition.columns.iter().map(column).collect(),
+            owner: owner.unwrap_or_else(role::session_user),
+            _memory: context,
+        }
+    }
+
+    /// What an entry says of the new row; none of a deletion.
+    pub fn new_values(&self, entry: &Entry<'_>) -> Option<String> {
+        let _owner = RunAs::restricted(self.owner);
+        self.rows(entry).1
     }
 
     fn value(&self, number: usize, value: Option<&[u8]>) -> String {
@@ -121,12 +144,8 @@ fn unfold_entries(
     ),
 > {
     let id = Version::from_bytes(*frame.as_bytes());
-    let layout = layout::by_id(layout);
-    // A type may bring its own cast to JSON: it runs with the rights of the table's owner, not
-    // with those of who looks, nor with ours.
-    let owner = layout.relation_id.and_then(layout::owner_of).unwrap_or_else(role::session_user);
-    let _owner = RunAs::restricted(owner);
-    let renderer = Renderer::new(&layout.definition);
+    let renderer = Renderer::of(layout);
+    let _owner = RunAs::restricted(renderer.owner);
     let _settings = PortableSettings::enter();
     let row = |entry: Result<Entry<'_>, _>| {
         let entry =

@@ -158,7 +158,7 @@ fn tracking_of(relid: Oid, shape: &Shape) -> Option<Tracking> {
                     identity_added: row.bool(4).unwrap_or(false),
                     excluded: row.names(8),
                 },
-                run_triggers: row.bool(12).unwrap_or(true),
+                run_triggers: row.bool(13).unwrap_or(true),
             })
         })
     })

@@ -13,6 +13,16 @@ unsafe extern "C-unwind" {
     fn errhint(format: *const c_char, ...) -> c_int;
 }
 
+thread_local! {
+    static LAST_CODE: Cell<i32> = const { Cell::new(0) };
+}
+
+/// The code of the error that was raised last under an [`ErrorContext`]. pgrx knows only Postgres's
+/// own codes: those that users make up come from it as an internal error.
+pub fn last_code() -> i32 {
+    LAST_CODE.get()
+}
+
 /// What an error's context tells.
 #[derive(Debug)]
 struct Told {
@@ -32,6 +42,7 @@ impl ErrorContext {
     /// `place` follows "row ... of ".
     pub fn enter(place: &str) -> Self {
         let place = CString::new(place.replace('\0', "")).unwrap_or_default();
+        LAST_CODE.set(0);
         let told = Box::pin(Told { place, row: Cell::new(None) });
         let argument = std::ptr::from_ref::<Told>(&told).cast_mut().cast::<c_void>();
         // SAFETY: both structures stay where they are until `drop` unlinks them.
@@ -64,6 +75,7 @@ unsafe extern "C-unwind" fn tell(argument: *mut c_void) {
     // and their arguments are NUL-terminated; the text is copied at once.
     unsafe {
         let told = &*argument.cast::<Told>();
+        LAST_CODE.set(pg_sys::geterrcode());
         if let Some(row) = told.row.get() {
             let row = CString::new(uuid::Uuid::from_bytes(row).to_string()).unwrap_or_default();
             let unique = PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION as c_int;

@@ -39,7 +39,7 @@ impl Router {
             let relation = root.raw();
             let estate = pg_sys::CreateExecutorState();
             let old = pg_sys::MemoryContextSwitchTo((*estate).es_query_cxt);
-            let result = super::row_writer::result_relation(estate, relation);
+            let result = super::row_writer::result_relation(estate, relation, false);
             let state = pgrx::PgBox::<pg_sys::ModifyTableState>::alloc_node(
                 pg_sys::NodeTag::T_ModifyTableState,
             )

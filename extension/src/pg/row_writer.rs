@@ -11,7 +11,7 @@
 //! it. Invariant: `close` is called on the way out; after an error Postgres cleans up.
 
 use crate::pg::open_table::OpenTable;
-use crate::pg::postponed::Postponed;
+use crate::pg::postponed::Suspect;
 use crate::pg::row_view::RowView;
 use crate::pg::triggers::{self, Ours, RowTriggers};
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -52,7 +52,8 @@ pub struct RowWriter {
     key: Box<pg_sys::ScanKeyData>,
     key_bytes: Box<[u8; 16]>,
     bulk: pg_sys::BulkInsertState,
-    postponed: Postponed,
+    /// Rows whose keys were taken when they were written.
+    suspects: Vec<Suspect>,
     triggers: RowTriggers,
     has_generated: bool,
     has_constraints: bool,
@@ -69,7 +70,7 @@ impl RowWriter {
             let relation = table.raw();
             let estate = pg_sys::CreateExecutorState();
             let old = pg_sys::MemoryContextSwitchTo((*estate).es_query_cxt);
-            let result = result_relation(estate, relation);
+            let result = result_relation(estate, relation, false);
             let triggers = RowTriggers::of(estate, result, ours, run_triggers);
             let epq = pg_sys::palloc0(size_of::<pg_sys::EPQState>()).cast();
             pg_sys::EvalPlanQualInit(epq, estate, null_mut(), null_mut(), -1);
@@ -98,7 +99,7 @@ impl RowWriter {
                 key,
                 key_bytes,
                 bulk,
-                postponed: Postponed::default(),
+                suspects: Vec::new(),
                 triggers,
                 has_generated: !constraints.is_null() && (*constraints).has_generated_stored,
                 has_constraints: !constraints.is_null(),
@@ -108,10 +109,9 @@ impl RowWriter {
         }
     }
 
-    /// Checks the constraints that were not checked row by row, and closes.
-    pub fn close(mut self) {
-        // SAFETY: the structures are this table's, and still open.
-        unsafe { self.postponed.check(self.table.raw(), self.estate, self.fresh) };
+    /// Closes, and gives the rows whose unique and exclusion constraints are still to be checked.
+    #[must_use]
+    pub fn close(self) -> Vec<Suspect> {
         // SAFETY: everything was opened by `open` and is closed once, scan before index.
         unsafe {
             pg_sys::ExecDropSingleTupleTableSlot(self.current);
@@ -125,6 +125,7 @@ impl RowWriter {
             pg_sys::FreeExecutorState(self.estate);
         }
         self.table.close();
+        self.suspects
     }
 
     pub fn table(&self) -> &OpenTable {
@@ -303,6 +304,8 @@ impl RowWriter {
         }
     }
 
+    /// A key that is taken is no error yet: it may be free at the end of the call.
+    ///
     /// # Safety
     /// `fresh` must have just been written to the table.
     unsafe fn insert_index_tuples(&mut self, update: bool) -> *mut pg_sys::List {
@@ -316,12 +319,13 @@ impl RowWriter {
                 self.fresh,
                 self.estate,
                 update,
-                false,
+                true,
                 null_mut(),
                 null_mut(),
             );
             if !recheck.is_null() {
-                self.postponed.note(recheck, (*self.fresh).tts_tid);
+                let address = (*self.fresh).tts_tid;
+                self.suspects.extend(Suspect::of(self.table.oid(), recheck, address));
             }
             recheck
         }
@@ -425,6 +429,7 @@ impl RowWriter {
 pub(super) unsafe fn result_relation(
     estate: *mut pg_sys::EState,
     relation: pg_sys::Relation,
+    looks_for_conflicts: bool,
 ) -> *mut pg_sys::ResultRelInfo {
     // SAFETY: nodes are made with their tags; the relation is open and locked.
     unsafe {
@@ -447,7 +452,7 @@ pub(super) unsafe fn result_relation(
                 .into_pg();
         pg_sys::InitResultRelInfo(result, relation, 1, null_mut(), 0);
         if (*entry).relkind as u8 != pg_sys::RELKIND_PARTITIONED_TABLE {
-            pg_sys::ExecOpenIndices(result, false);
+            pg_sys::ExecOpenIndices(result, looks_for_conflicts);
         }
         result
     }

@@ -180,6 +180,7 @@ fn a_before_trigger_that_writes_to_its_own_row_is_an_error() {
 /// The error by which the branch does not take what the headquarters has for it.
 fn failure_of(hq: &Db, branch: &Db) -> (String, String) {
     let parts = syncjournal_tests::prepare_set(hq, branch, "changes");
+    branch.exec("select syncjournal.alter_peer(name, stop_on => '{27}') from syncjournal.peer");
     let mut session: Session = branch.session();
     let error = session
         .client()

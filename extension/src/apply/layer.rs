@@ -1,0 +1,110 @@
+//! Lays entries on rows: the tables that are open for it, and what came of it. Nothing of a layer
+//! is left where the subtransaction that it was opened in is rolled back.
+
+use std::rc::Rc;
+
+use syncjournal_core::{Entry, RowId, Version};
+
+use super::entry::{Incoming, Table};
+use super::outcome::{Applied, Outcome};
+use super::route::Fit;
+use super::settle::Unsettled;
+use super::target::Target;
+use crate::error::corrupted;
+use crate::layout;
+use crate::pg::arena::Arena;
+use crate::pg::postponed::Suspect;
+
+/// Open tables.
+#[derive(Debug)]
+pub struct Layer {
+    peer_id: i16,
+    tables: Vec<(Rc<Fit>, Table)>,
+    arena: Arena,
+}
+
+/// What a layer has done.
+#[derive(Debug, Default)]
+pub struct Laid {
+    pub outcome: Outcome,
+    /// Rows whose unique and exclusion constraints are to be checked at the end of the call.
+    pub suspects: Vec<Suspect>,
+    /// Entries to be settled then, and those that cannot be.
+    pub postponed: Vec<(Rc<Fit>, RowId, Version)>,
+    pub unsettled: Vec<Unsettled>,
+}
+
+impl Laid {
+    pub fn add(&mut self, other: Self) {
+        self.outcome.add(other.outcome);
+        self.suspects.extend(other.suspects);
+        self.postponed.extend(other.postponed);
+        self.unsettled.extend(other.unsettled);
+    }
+}
+
+impl Layer {
+    pub fn new(peer_id: i16) -> Self {
+        Self { peer_id, tables: Vec::new(), arena: Arena::new() }
+    }
+
+    /// Lays one entry, or puts it off.
+    pub fn entry(&mut self, fit: &Rc<Fit>, entry: &Entry<'_>) {
+        let place = self.place_of(fit);
+        let (_, table) = &mut self.tables[place];
+        self.arena.run(|| table.entry(Incoming { entry, places: &fit.places }));
+    }
+
+    /// Settles one entry that the journal holds.
+    pub fn settle(
+        &mut self,
+        fit: &Rc<Fit>,
+        row: RowId,
+        version: Version,
+    ) -> Result<Applied, Unsettled> {
+        let place = self.place_of(fit);
+        let (_, table) = &mut self.tables[place];
+        let settled = self.arena.run(|| table.settle(row, version))?;
+        table.outcome.count(settled);
+        Ok(settled)
+    }
+
+    /// Settles what was put off.
+    pub fn settle_postponed(&mut self) {
+        for (_, table) in &mut self.tables {
+            self.arena.run(|| table.settle_postponed());
+        }
+    }
+
+    fn place_of(&mut self, fit: &Rc<Fit>) -> usize {
+        let known = self.tables.iter().position(|(_, table)| table.target.root == fit.root);
+        known.unwrap_or_else(|| {
+            let tracked = layout::tracked(fit.root)
+                .unwrap_or_else(|| corrupted("a table is tracked no longer").raise());
+            let table = Table::open(Target::open(&tracked), self.peer_id, fit.told.clone());
+            self.tables.push((Rc::clone(fit), table));
+            self.tables.len() - 1
+        })
+    }
+
+    /// Writes what is kept back for a while; between two frames.
+    pub fn flush(&mut self) {
+        for (_, table) in &mut self.tables {
+            table.tombstones.flush();
+        }
+    }
+
+    /// Closes the tables and says what was done.
+    pub fn close(mut self) -> Laid {
+        self.flush();
+        let mut laid = Laid::default();
+        for (fit, table) in self.tables {
+            laid.outcome.add(table.outcome);
+            let postponed = table.postponed.into_iter();
+            laid.postponed.extend(postponed.map(|(row, at)| (Rc::clone(&fit), row, at)));
+            laid.unsettled.extend(table.unsettled);
+            laid.suspects.extend(table.target.close());
+        }
+        laid
+    }
+}

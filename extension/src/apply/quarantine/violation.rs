@@ -1,0 +1,115 @@
+//! Constraints that are checked at the end of a call, and the rows that stand against them.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use syncjournal_core::{RowId, Version};
+
+use super::problem::Problem;
+use crate::layout;
+use crate::pg::postponed::Suspect;
+use crate::pg::subtransaction::{Undone, attempt};
+
+/// After so many rounds what still stands against a constraint takes its whole table along: every
+/// round may uncover rows that only held because of those before.
+const PATIENCE: usize = 8;
+
+/// A row that stands against a constraint when all entries of a call have been laid.
+#[derive(Debug)]
+pub struct Violation {
+    pub relation_id: i32,
+    pub row: RowId,
+    pub problem: Problem,
+    /// Where its key is another's: what is in its way.
+    pub rivals: Option<Rivals>,
+}
+
+/// A row whose key is taken, and those that have it.
+#[derive(Debug)]
+pub struct Rivals {
+    pub version: Version,
+    /// What the row would be, as JSON.
+    pub json: String,
+    pub others: Vec<(RowId, String)>,
+}
+
+impl Rivals {
+    /// The rows in the way.
+    pub fn rows(&self) -> Vec<RowId> {
+        self.others.iter().map(|(row, _)| *row).collect()
+    }
+}
+
+/// The rows whose entries are left out of a call.
+#[derive(Debug, Default)]
+pub struct Excluded {
+    rows: HashMap<(i32, RowId), Rc<Violation>>,
+    relations: HashMap<i32, Rc<Violation>>,
+    rounds: usize,
+}
+
+impl Excluded {
+    pub fn find(&self, relation_id: i32, row: RowId) -> Option<&Rc<Violation>> {
+        if self.rounds == 0 {
+            return None;
+        }
+        self.rows.get(&(relation_id, row)).or_else(|| self.relations.get(&relation_id))
+    }
+
+    /// Another round was in vain.
+    pub fn add(&mut self, violations: Vec<Violation>) {
+        self.rounds += 1;
+        for violation in violations.into_iter().map(Rc::new) {
+            if self.rounds > PATIENCE {
+                self.relations.insert(violation.relation_id, Rc::clone(&violation));
+            }
+            self.rows.insert((violation.relation_id, violation.row), violation);
+        }
+    }
+}
+
+/// The rows whose keys are taken still, now that all entries of the call have been laid. Takes them
+/// out of their tables: the call is rolled back if there are any.
+pub fn duplicates(suspects: &[Suspect]) -> Vec<Violation> {
+    let mut violations: Vec<Violation> = Vec::new();
+    if suspects.is_empty() || problem_with(suspects).is_none() {
+        return violations;
+    }
+    // The last to take a key stands against those before.
+    for suspect in suspects.iter().rev() {
+        let Some(problem) = problem_with(std::slice::from_ref(suspect)) else { continue };
+        let Some(tracked) = layout::tracked(suspect.table()) else { problem.raise() };
+        let columns = (tracked.identity, tracked.version);
+        let explained = match attempt(|| Ok::<_, ()>(suspect.explain(columns))) {
+            Ok(explained) => explained,
+            Err(Undone::Error(error)) => error.rethrow(),
+            Err(Undone::Given(())) => None,
+        };
+        let Some(violator) = explained else { problem.raise() };
+        let others = violator.others.into_iter().map(|(row, json)| (RowId(row), json)).collect();
+        violations.push(Violation {
+            relation_id: tracked.relation_id,
+            row: RowId(violator.row),
+            rivals: Some(Rivals {
+                version: violator.version.map_or(Version::NIL, Version::from_bytes),
+                json: violator.json,
+                others,
+            }),
+            problem: problem.hint(
+                "Another row here has a key of this one: change one of the two. It is tried again \
+                    by itself, or by syncjournal.retry_quarantine().",
+            ),
+        });
+    }
+    violations
+}
+
+fn problem_with(suspects: &[Suspect]) -> Option<Problem> {
+    match attempt(|| {
+        Suspect::check(suspects);
+        Ok::<_, ()>(())
+    }) {
+        Ok(()) | Err(Undone::Given(())) => None,
+        Err(Undone::Error(error)) => Some(Problem::of(&error).unwrap_or_else(|| error.rethrow())),
+    }
+}
