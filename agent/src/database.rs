@@ -1,6 +1,6 @@
 //! A node's database, met: a session, and who answers there.
 
-use crate::config::Node;
+use crate::config::{LinkOptions, Node};
 use crate::conninfo::Address;
 use crate::error::{Error, Kind, Result};
 use crate::net::{Session, SessionName, open};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 /// Waits for another agent that works on the same flow: a restart overlaps with its predecessor
 /// until the server has noticed that the old connection is gone.
-const LOCK_CLASS: i32 = 0x5359_4e43;
+pub(crate) const LOCK_CLASS: i32 = 0x5359_4e43;
 
 /// An SQL session with a database that is a node.
 #[derive(Debug)]
@@ -51,12 +51,13 @@ impl Database {
         peer: &str,
         peer_node: Option<Uuid>,
         direction: &str,
+        options: &LinkOptions,
     ) -> Result<String> {
         let row = self
             .session
             .query_one(
-                "select syncjournal.register_link($1, $2, $3)",
-                &[&peer, &peer_node, &direction],
+                "select syncjournal.register_link($1, $2, $3, $4, $5)",
+                &[&peer, &peer_node, &direction, &options.constraints, &options.stop_on],
             )
             .await
             .map_err(|error| self.explain(error))?;
@@ -99,7 +100,7 @@ impl Database {
     /// Takes the flow from `source` for this session; two agents on one flow would get in each
     /// other's way. False where another session has it.
     pub(crate) async fn claim(&self, source: Uuid) -> Result<bool> {
-        let key = i32::from_be_bytes(source.into_bytes()[..4].try_into().unwrap_or_default());
+        let key = lock_key(source);
         let row = self
             .session
             .query_one("select pg_catalog.pg_try_advisory_lock($1, $2)", &[&LOCK_CLASS, &key])
@@ -107,6 +108,12 @@ impl Database {
             .map_err(|error| self.explain(error))?;
         row.try_get(0).map_err(|error| self.explain(error))
     }
+}
+
+/// A node as the second key of an advisory lock.
+pub(crate) fn lock_key(node: Uuid) -> i32 {
+    let [a, b, c, d, ..] = node.into_bytes();
+    i32::from_be_bytes([a, b, c, d])
 }
 
 async fn identity(session: &Session) -> Result<NodeInfo> {

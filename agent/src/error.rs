@@ -125,6 +125,13 @@ impl Error {
         line
     }
 
+    /// What is left at a node for `status`: all on one line.
+    pub(crate) fn note(&self) -> String {
+        let code = self.code().map(|code| format!(" (SQLSTATE {code})")).unwrap_or_default();
+        let hint = self.hint_text().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+        format!("{}{code}{hint}", self.chain())
+    }
+
     /// The lines that psql's users know: error, detail, hint.
     pub(crate) fn report(&self) -> String {
         let mut lines = format!("syncjournal-agent: error: {}", self.chain());

@@ -8,10 +8,12 @@ use crate::error::{Error, Result};
 use crate::link::{State, keep_running};
 use crate::net::SessionName;
 use crate::service::{self, Request, Signals};
+use crate::source::Streams;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -21,57 +23,90 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// The first prune comes after the links have had the servers to themselves.
 const FIRST_PRUNE_AFTER: Duration = Duration::from_secs(60);
 
-/// The running flows of one configuration.
+/// What runs: a task for each flow, and one for each node that is pruned. All of them wait their
+/// errors out; none ends but by its own token.
 #[derive(Debug)]
-struct Flows {
+struct Running {
     tasks: JoinSet<()>,
-    stop: CancellationToken,
-    states: Vec<watch::Receiver<State>>,
+    flows: Vec<Task<Flow>>,
+    nodes: Vec<Task<Arc<Node>>>,
+    streams: Arc<Streams>,
 }
 
-impl Flows {
-    fn start(config: &Config) -> Self {
-        let mut flows =
-            Self { tasks: JoinSet::new(), stop: CancellationToken::new(), states: Vec::new() };
-        for link in config.links.iter().filter(|link| link.active) {
-            if matches!(link.mode, Mode::Once) {
-                continue;
-            }
-            for flow in link.flows() {
-                flows.start_flow(flow);
-            }
-        }
-        if flows.states.is_empty() {
+/// A task, and what it was started for.
+#[derive(Debug)]
+struct Task<T> {
+    what: T,
+    stop: CancellationToken,
+    task: task::Id,
+    state: watch::Receiver<State>,
+}
+
+impl Running {
+    fn new() -> Self {
+        let (flows, nodes) = (Vec::new(), Vec::new());
+        Self { tasks: JoinSet::new(), flows, nodes, streams: Arc::default() }
+    }
+
+    /// Goes over to a configuration: what stands in it unchanged is left alone.
+    async fn follow(&mut self, config: &Config) -> Result<()> {
+        let mut wanted = config.active_flows()?;
+        wanted.retain(|flow| !matches!(flow.mode, Mode::Once));
+        if wanted.is_empty() {
             tracing::warn!("no active link has mode live or plan: there is nothing to do");
         }
-        for node in config.nodes.values() {
-            flows.tasks.spawn(keep_pruned(Arc::clone(node), flows.stop.clone()));
+        let nodes: Vec<Arc<Node>> = config.nodes.values().cloned().collect();
+        self.end(|flow| wanted.contains(flow), |node| nodes.contains(node)).await;
+        for flow in wanted {
+            if !self.flows.iter().any(|running| running.what == flow) {
+                self.start_flow(flow);
+            }
         }
-        flows
+        for node in nodes {
+            if !self.nodes.iter().any(|running| running.what == node) {
+                let (stop, (_, state)) = (CancellationToken::new(), watch::channel(State::Stopped));
+                let pruning = keep_pruned(Arc::clone(&node), stop.clone());
+                let task = self.tasks.spawn(pruning).id();
+                self.nodes.push(Task { what: node, stop, task, state });
+            }
+        }
+        Ok(())
     }
 
     fn start_flow(&mut self, flow: Flow) {
         let (shown, state) = watch::channel(State::Connecting);
         let span = tracing::info_span!(
             "flow",
-            link = %flow.link.name,
+            link = %flow.links.join(","),
             from = %flow.source.name,
             to = %flow.target.name
         );
-        self.tasks.spawn(keep_running(flow, self.stop.clone(), shown).instrument(span));
-        self.states.push(state);
+        let stop = CancellationToken::new();
+        let streams = Arc::clone(&self.streams);
+        let running = keep_running(flow.clone(), streams, stop.clone(), shown);
+        let task = self.tasks.spawn(running.instrument(span)).id();
+        self.flows.push(Task { what: flow, stop, task, state });
     }
 
-    /// Each flow finishes what it is applying and acknowledges it.
-    async fn finish(mut self) {
-        self.stop.cancel();
+    /// Ends the others. Each flow finishes what it is applying and acknowledges it.
+    async fn end(
+        &mut self,
+        keep_flow: impl Fn(&Flow) -> bool,
+        keep_node: impl Fn(&Arc<Node>) -> bool,
+    ) {
+        let mut ending = HashSet::new();
+        take_out(&mut self.flows, keep_flow, &mut ending);
+        take_out(&mut self.nodes, keep_node, &mut ending);
         let mut beat = interval(service::watchdog_interval());
-        loop {
+        while !ending.is_empty() {
             tokio::select! {
-                ended = self.tasks.join_next() => match ended {
-                    None => return,
-                    Some(Err(error)) => tracing::error!(%error, "a flow's task failed"),
-                    Some(Ok(())) => {}
+                ended = self.tasks.join_next_with_id() => match ended {
+                    None => break,
+                    Some(Ok((id, ()))) => { ending.remove(&id); }
+                    Some(Err(error)) => {
+                        ending.remove(&error.id());
+                        tracing::error!(%error, "a flow's task failed");
+                    }
                 },
                 // A large part may take its time.
                 _ = beat.tick() => service::alive(),
@@ -79,11 +114,16 @@ impl Flows {
         }
     }
 
+    async fn finish(mut self) {
+        self.end(|_| false, |_| false).await;
+        self.streams.finish().await;
+    }
+
     /// `2 streaming, 1 retrying`.
     fn summary(&self) -> String {
         let mut counts: Vec<(&'static str, usize)> = Vec::new();
-        for state in &self.states {
-            let word = state.borrow().word();
+        for running in &self.flows {
+            let word = running.state.borrow().word();
             match counts.iter_mut().find(|(known, _)| *known == word) {
                 Some((_, count)) => *count += 1,
                 None => counts.push((word, 1)),
@@ -95,10 +135,27 @@ impl Flows {
     }
 }
 
+/// Tells those to stop that are not kept.
+fn take_out<T>(
+    running: &mut Vec<Task<T>>,
+    keep: impl Fn(&T) -> bool,
+    ending: &mut HashSet<task::Id>,
+) {
+    running.retain(|one| {
+        let kept = keep(&one.what);
+        if !kept {
+            one.stop.cancel();
+            ending.insert(one.task);
+        }
+        kept
+    });
+}
+
 /// Runs until SIGTERM. `reload` reads the configuration again.
 pub(crate) async fn run(config: Config, reload: impl Fn() -> Result<Config>) -> Result<()> {
     let mut signals = Signals::listen()?;
-    let mut flows = Flows::start(&config);
+    let mut running = Running::new();
+    running.follow(&config).await?;
     let mut beat = interval(service::watchdog_interval());
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     service::ready();
@@ -107,13 +164,17 @@ pub(crate) async fn run(config: Config, reload: impl Fn() -> Result<Config>) -> 
             request = signals.next() => request,
             _ = beat.tick() => {
                 service::alive();
-                service::status(&flows.summary());
+                service::status(&running.summary());
                 continue;
             }
-            // Flows wait their errors out. One that ended otherwise is a fault of ours, and the
-            // service manager's to start anew.
-            Some(Err(error)) = flows.tasks.join_next() => {
-                return Err(Error::protocol("a flow's task failed").caused_by(error));
+            // One that ends before it is told to is a fault of ours, and the service manager's to
+            // start anew.
+            Some(ended) = running.tasks.join_next() => {
+                let failed = Error::protocol("a flow's task failed");
+                return Err(match ended {
+                    Ok(()) => failed,
+                    Err(error) => failed.caused_by(error),
+                });
             }
         };
         match request {
@@ -122,8 +183,7 @@ pub(crate) async fn run(config: Config, reload: impl Fn() -> Result<Config>) -> 
                 service::reloading();
                 match reload() {
                     Ok(config) => {
-                        flows.finish().await;
-                        flows = Flows::start(&config);
+                        running.follow(&config).await?;
                         tracing::info!("configuration reloaded");
                     }
                     Err(error) => tracing::error!(
@@ -138,7 +198,7 @@ pub(crate) async fn run(config: Config, reload: impl Fn() -> Result<Config>) -> 
     }
     tracing::info!("stopping");
     service::stopping();
-    flows.finish().await;
+    running.finish().await;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod commands;
 mod connections;
+mod fan_out;
 mod live;
 mod restarts;
 

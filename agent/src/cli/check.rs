@@ -80,7 +80,7 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
     for link in config.links(&arguments.links)? {
         let mut findings = Findings { link: &link.name, all: Vec::new() };
         let mut nodes_seen = BTreeSet::new();
-        for flow in link.flows() {
+        for flow in config.flows_of(std::slice::from_ref(&link))? {
             check_flow(&flow, &mut nodes_seen, &mut findings).await;
         }
         all.append(&mut findings.all);
@@ -167,7 +167,7 @@ async fn check_node(database: &Database, findings: &mut Findings<'_>) -> Result<
 
 /// Whether a live link can stream: without, it goes on by windows.
 async fn check_source(source: &Source, flow: &Flow, findings: &mut Findings<'_>) -> Result<()> {
-    if !matches!(flow.link.mode, Mode::Live) {
+    if !matches!(flow.mode, Mode::Live) {
         return Ok(());
     }
     let node = &flow.source.name;
@@ -202,7 +202,7 @@ async fn check_tables(
 ) -> Result<()> {
     let node = &flow.source.name;
     let there = tracked(&source.database).await?;
-    for pattern in &flow.link.include {
+    for pattern in &flow.include {
         let one = Selection::parse(std::slice::from_ref(pattern), &[])
             .map_err(|error| Error::config(error.to_string()))?;
         if !there.iter().any(|(schema, table)| one.selects(schema, table)) {
@@ -216,7 +216,7 @@ async fn check_tables(
         false => None,
     };
     let passes = |(schema, table): &&(String, String)| {
-        flow.link.selection.selects(schema, table)
+        flow.selection.selects(schema, table)
             && offered.as_ref().is_none_or(|list| list.selects(schema, table))
     };
     let here = tracked(target).await?;

@@ -1,6 +1,6 @@
 //! `export`: what a link's destination lacks, as a file.
 
-use crate::config::Config;
+use crate::config::{Config, LinkOptions};
 use crate::error::{Error, Result};
 use crate::exit::Outcome;
 use crate::net::SessionName;
@@ -26,12 +26,13 @@ pub(super) struct Arguments {
 /// Only the source need be there: the destination may be any distance away.
 pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Outcome> {
     let link = config.link(&arguments.link)?;
-    let Some(flow) = link.flows().into_iter().next() else {
+    let flows = config.flows_of(std::slice::from_ref(&link))?;
+    let Some(flow) = flows.into_iter().next() else {
         return Err(Error::config(format!("link \"{}\" goes nowhere", link.name)));
     };
-    let mut source = Source::connect(&flow, &SessionName::of_link(&link.name)).await?;
+    let mut source = Source::connect(&flow, &SessionName::of_flow(&flow)).await?;
     if !source.database.has_peer(&source.peer).await? {
-        source.database.register(&source.peer, None, "send").await?;
+        source.database.register(&source.peer, None, "send", &LinkOptions::default()).await?;
     }
     source.check_patterns(&flow).await?;
     let mode = if arguments.full || !source.has_confirmed().await? {

@@ -1,6 +1,6 @@
 //! `import`: applies a file that `export` wrote.
 
-use crate::config::Config;
+use crate::config::{Config, LinkOptions};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Outcome;
 use crate::net::SessionName;
@@ -43,7 +43,9 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
             let source = &header.source;
             let name = target.database.peer_of(source, &source.name).await?;
             let name = name.unwrap_or_else(|| source.name.clone());
-            let registered = target.database.register(&name, Some(source.node_id), "receive");
+            let none = LinkOptions::default();
+            let registered =
+                target.database.register(&name, Some(source.node_id), "receive", &none);
             peer = Some(registered.await?);
         }
         totals += target.apply(&part, header.continues).await?;

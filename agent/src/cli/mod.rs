@@ -1,9 +1,11 @@
 //! The command line: one file a command.
 
 mod check;
+mod conflicts;
 mod export;
 mod import;
 mod prune;
+mod resolve;
 mod run;
 mod status;
 mod sync;
@@ -48,6 +50,10 @@ enum Command {
     Export(export::Arguments),
     /// Applies a file that export wrote
     Import(import::Arguments),
+    /// What both sides had changed and waits for a person
+    Conflicts(conflicts::Arguments),
+    /// Settles such a conflict
+    Resolve(resolve::Arguments),
     /// Drops what the journals need not keep any longer
     Prune,
 }
@@ -73,6 +79,8 @@ impl Cli {
                 Command::Status(arguments) => status::execute(&config, &arguments).await,
                 Command::Export(arguments) => export::execute(&config, &arguments).await,
                 Command::Import(arguments) => import::execute(&config, &arguments).await,
+                Command::Conflicts(arguments) => conflicts::execute(&config, &arguments).await,
+                Command::Resolve(arguments) => resolve::execute(&config, &arguments).await,
                 Command::Prune => prune::execute(&config).await,
             }
         })

@@ -1,13 +1,14 @@
 //! `status`: how each link stands, as the databases at its ends see it.
 //!
-//! The agent that runs the links keeps nothing that could be asked: whether a link streams is seen
-//! by the sessions and slots at the source, its lag in the source's view of the peer, what came of
-//! the entries in the target's.
+//! The agent that runs the links keeps nothing that could be asked: whether a flow streams is seen
+//! by a lock that its session holds at the source, its lag in the source's view of the peer, what
+//! came of the entries in the target's.
 
 use crate::config::{Config, Flow, LinkConfig, Mode};
 use crate::database::Database;
 use crate::error::Result;
 use crate::exit::Outcome;
+use crate::link::{activity_of, is_claimed};
 use crate::logging;
 use crate::net::SessionName;
 use crate::output::{Table, print, print_json};
@@ -59,12 +60,14 @@ struct LinkStatus {
 const STATES: &[&str] = &[
     "streaming",
     "idle",
+    "windows",
     "catching_up",
     "waiting_for_slot",
     "stopped",
     "paused",
     "needs full set",
     "new",
+    "failing",
     "unreachable",
 ];
 
@@ -73,8 +76,8 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
     let mut failures = Vec::new();
     for link in config.links(&arguments.links)? {
         let mut flows = Vec::new();
-        for flow in link.flows() {
-            flows.push(match flow_status(&flow).await {
+        for flow in config.flows_of(std::slice::from_ref(&link))? {
+            flows.push(match flow_status(&flow, link.active).await {
                 Ok(status) => status,
                 Err(error) => {
                     let status = empty(&flow, "unreachable");
@@ -90,6 +93,7 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
         print_json(&statuses)?;
     } else {
         print(&table(&statuses).render())?;
+        print(&notes(&statuses))?;
     }
     match failures.pop() {
         None => Ok(Outcome::Done),
@@ -114,7 +118,7 @@ fn empty(flow: &Flow, state: &'static str) -> FlowStatus {
     }
 }
 
-async fn flow_status(flow: &Flow) -> Result<FlowStatus> {
+async fn flow_status(flow: &Flow, active: bool) -> Result<FlowStatus> {
     let name = SessionName::of_command("status");
     let (source, target) = tokio::try_join!(
         Database::connect(&flow.source, &name),
@@ -130,12 +134,19 @@ async fn flow_status(flow: &Flow) -> Result<FlowStatus> {
     status.entries = applied.entries;
     status.conflicts = applied.conflicts;
     status.quarantined = applied.quarantined;
+    let failing = applied.is_failing(flow);
     status.last_error = applied.last_error;
     status.state = match (sent.state.as_str(), applied.state.as_str()) {
         ("inactive", _) | (_, "inactive") => "paused",
         ("needs full set", _) => "needs full set",
-        _ if !flow.link.active => "paused",
-        _ => activity(&source, flow).await?,
+        _ if !active => "paused",
+        _ => match activity_of(&source, target.identity.node_id).await? {
+            Some(activity) => activity.word(),
+            None if failing => "failing",
+            None if is_claimed(&target, source.identity.node_id).await? => "catching_up",
+            None if flow.mode == Mode::Live => "stopped",
+            None => "idle",
+        },
     };
     Ok(status)
 }
@@ -149,6 +160,17 @@ struct PeerRow {
     conflicts: i64,
     quarantined: i64,
     last_error: Option<String>,
+    /// It came within the last minute: longer than a retry is waited for.
+    error_is_fresh: bool,
+    /// Nothing went well since.
+    error_is_last: bool,
+}
+
+impl PeerRow {
+    /// A flow that no session works at ended by this error.
+    fn is_failing(&self, flow: &Flow) -> bool {
+        if flow.mode == Mode::Live { self.error_is_fresh } else { self.error_is_last }
+    }
 }
 
 async fn peer_row(database: &Database, peer: Option<&str>) -> Result<Option<PeerRow>> {
@@ -156,7 +178,9 @@ async fn peer_row(database: &Database, peer: Option<&str>) -> Result<Option<Peer
         .session
         .query_opt(
             "select s.state, s.lag_entries::int8, coalesce(s.lag_seconds, 0)::float8,
-                    s.entries_applied::int8, s.conflicts::int8, s.quarantined::int8, s.last_error
+                    s.entries_applied::int8, s.conflicts::int8, s.quarantined::int8, s.last_error,
+                    coalesce(s.last_error_at > pg_catalog.now() - interval '1 minute', false),
+                    coalesce(s.last_error_at > coalesce(s.last_sync_at, '-infinity'), false)
              from syncjournal.stat_peer s where s.name = $1",
             &[&peer],
         )
@@ -172,38 +196,11 @@ async fn peer_row(database: &Database, peer: Option<&str>) -> Result<Option<Peer
             conflicts: row.try_get(4)?,
             quarantined: row.try_get(5)?,
             last_error: row.try_get(6)?,
+            error_is_fresh: row.try_get(7)?,
+            error_is_last: row.try_get(8)?,
         })
     };
     read().map(Some).map_err(|error| database.explain(error))
-}
-
-/// What sessions of the link there are at its source. A slot that is still waiting for its start
-/// has no confirmed position. (`pg_stat_replication` would hide its columns from an ordinary role.)
-async fn activity(source: &Database, flow: &Flow) -> Result<&'static str> {
-    let name = SessionName::of_link(&flow.link.name);
-    let row = source
-        .session
-        .query_one(
-            "select coalesce(pg_catalog.bool_or(a.backend_type = 'client backend'), false),
-                    coalesce(pg_catalog.bool_or(a.backend_type = 'walsender'), false),
-                    coalesce(pg_catalog.bool_or(s.confirmed_flush_lsn is not null), false)
-             from pg_catalog.pg_stat_activity a
-                 left join pg_catalog.pg_replication_slots s on s.active_pid = a.pid
-             where a.application_name = $1 and a.datname = pg_catalog.current_database()",
-            &[&name.as_str()],
-        )
-        .await
-        .map_err(|error| source.explain(error))?;
-    let read = || -> std::result::Result<(bool, bool, bool), tokio_postgres::Error> {
-        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
-    };
-    Ok(match read().map_err(|error| source.explain(error))? {
-        (_, true, true) => "streaming",
-        (_, true, false) => "waiting_for_slot",
-        (true, false, _) => "catching_up",
-        (false, false, _) if matches!(flow.link.mode, Mode::Live) => "stopped",
-        (false, false, _) => "idle",
-    })
 }
 
 fn sum(link: &Arc<LinkConfig>, flows: Vec<FlowStatus>) -> LinkStatus {
@@ -220,6 +217,19 @@ fn sum(link: &Arc<LinkConfig>, flows: Vec<FlowStatus>) -> LinkStatus {
         quarantined: flows.iter().map(|flow| flow.quarantined).sum(),
         flows,
     }
+}
+
+/// A line for each flow that fails, below the table.
+fn notes(statuses: &[LinkStatus]) -> String {
+    let mut text = String::new();
+    for status in statuses {
+        for flow in status.flows.iter().filter(|flow| flow.state == "failing") {
+            let error = flow.last_error.as_deref().unwrap_or_default();
+            let FlowStatus { source, destination, .. } = flow;
+            text += &format!("{} ({source} to {destination}): {error}\n", status.link);
+        }
+    }
+    text
 }
 
 fn table(statuses: &[LinkStatus]) -> Table {

@@ -30,7 +30,7 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
     let links = config.links(&arguments.links)?;
     let stop = CancellationToken::new();
     let (mut reports, mut failures) = (Vec::new(), Vec::new());
-    for flow in links.iter().flat_map(|link| link.flows()) {
+    for flow in config.flows_of(&links)? {
         let result = if arguments.dry_run {
             try_flow(&flow).await
         } else {
@@ -38,7 +38,7 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
         };
         match result {
             Ok(report) => reports.push(report),
-            Err(error) => failures.push(error.at(format_args!("link \"{}\"", flow.link.name))),
+            Err(error) => failures.push(error.at(flow.title())),
         }
     }
     if arguments.json {

@@ -43,6 +43,24 @@ pub(super) struct LinkTable {
     pub(super) exclude: Vec<String>,
     #[serde(default = "yes")]
     pub(super) active: bool,
+    pub(super) constraints: Option<ConstraintsWord>,
+    pub(super) stop_on: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ConstraintsWord {
+    Trust,
+    Enforce,
+}
+
+impl ConstraintsWord {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Trust => "trust",
+            Self::Enforce => "enforce",
+        }
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy, Deserialize)]

@@ -1,7 +1,7 @@
-//! A link, and the one-way flows that it is made of.
+//! A link.
 
-use super::Node;
-use super::file::{DirectionWord, LinkTable, ModeWord};
+use super::file::{ConstraintsWord, DirectionWord, LinkTable, ModeWord};
+use super::{Flow, Node};
 use crate::error::{Error, Result};
 use chrono::{DateTime, Local};
 use croner::Cron;
@@ -18,7 +18,7 @@ pub(crate) enum Direction {
 }
 
 /// When a link is brought up to date.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// When somebody says `sync`.
     Once,
@@ -37,8 +37,36 @@ impl Mode {
 }
 
 /// A cron expression, in the machine's time zone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Schedule(Box<Cron>);
+
+/// What a link asks of its targets beside the tables. None: as it stands there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LinkOptions {
+    pub(crate) constraints: Option<&'static str>,
+    /// SQLSTATEs or their classes that stop the link.
+    pub(crate) stop_on: Option<Vec<String>>,
+}
+
+impl LinkOptions {
+    /// Fails with the name of what both say differently.
+    pub(super) fn merge(&mut self, other: &Self) -> std::result::Result<(), &'static str> {
+        let differ = |one: bool, two: bool, same: bool| one && two && !same;
+        let (mine, theirs) = (&self.constraints, &other.constraints);
+        if differ(mine.is_some(), theirs.is_some(), mine == theirs) {
+            return Err("constraints");
+        }
+        let (mine, theirs) = (&self.stop_on, &other.stop_on);
+        if differ(mine.is_some(), theirs.is_some(), mine == theirs) {
+            return Err("stop_on");
+        }
+        self.constraints = self.constraints.or(other.constraints);
+        if self.stop_on.is_none() {
+            self.stop_on.clone_from(&other.stop_on);
+        }
+        Ok(())
+    }
+}
 
 impl Schedule {
     pub(crate) fn next_after(&self, moment: DateTime<Local>) -> Option<DateTime<Local>> {
@@ -54,25 +82,9 @@ pub(crate) struct LinkConfig {
     pub(crate) destination: Arc<Node>,
     pub(crate) direction: Direction,
     pub(crate) mode: Mode,
-    pub(crate) include: Vec<String>,
-    pub(crate) exclude: Vec<String>,
-    /// `include` and `exclude`, parsed.
     pub(crate) selection: Selection,
+    pub(crate) options: LinkOptions,
     pub(crate) active: bool,
-}
-
-/// One way of a link.
-#[derive(Debug, Clone)]
-pub(crate) struct Flow {
-    pub(crate) link: Arc<LinkConfig>,
-    pub(crate) source: Arc<Node>,
-    pub(crate) target: Arc<Node>,
-}
-
-impl std::fmt::Display for Flow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "link \"{}\" ({} to {})", self.link.name, self.source.name, self.target.name)
-    }
 }
 
 impl LinkConfig {
@@ -107,42 +119,37 @@ impl LinkConfig {
                 DirectionWord::Both => Direction::Both,
             },
             mode: mode(table.mode, table.schedule.as_deref())?,
-            include: table.include,
-            exclude: table.exclude,
             selection,
+            options: LinkOptions {
+                constraints: table.constraints.map(ConstraintsWord::as_str),
+                stop_on: table.stop_on.map(stop_on).transpose()?,
+            },
             active: table.active,
             name: table.name,
         })
     }
 
-    /// The lists for the source to apply: nothing where the link takes everything, so that a node
-    /// that has no tracked table yet is no misspelt pattern.
-    pub(crate) fn lists(&self) -> (Option<&[String]>, Option<&[String]>) {
-        if self.include == ["*.*"] && self.exclude.is_empty() {
-            (None, None)
-        } else {
-            (Some(&self.include), Some(&self.exclude))
-        }
-    }
-
     /// The one-way flows: push first.
-    pub(crate) fn flows(self: &Arc<Self>) -> Vec<Flow> {
-        let push = || Flow {
-            link: Arc::clone(self),
-            source: Arc::clone(&self.source),
-            target: Arc::clone(&self.destination),
-        };
-        let pull = || Flow {
-            link: Arc::clone(self),
-            source: Arc::clone(&self.destination),
-            target: Arc::clone(&self.source),
-        };
+    pub(super) fn flows(&self) -> Vec<Flow> {
+        let push = || Flow::of(self, &self.source, &self.destination);
+        let pull = || Flow::of(self, &self.destination, &self.source);
         match self.direction {
             Direction::Push => vec![push()],
             Direction::Pull => vec![pull()],
             Direction::Both => vec![push(), pull()],
         }
     }
+}
+
+fn stop_on(codes: Vec<String>) -> Result<Vec<String>> {
+    for code in &codes {
+        let plain = code.chars().all(|c| c.is_ascii_digit() || c.is_ascii_uppercase());
+        if !plain || !matches!(code.len(), 2 | 5) {
+            return Err(Error::config(format!("\"{code}\" in stop_on is no SQLSTATE"))
+                .hint("Give whole codes (\"23505\") or classes (\"23\")."));
+        }
+    }
+    Ok(codes)
 }
 
 fn mode(word: ModeWord, schedule: Option<&str>) -> Result<Mode> {

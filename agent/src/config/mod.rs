@@ -5,9 +5,11 @@
 //! pattern or a schedule.
 
 mod file;
+mod flow;
 mod link;
 
-pub(crate) use link::{Direction, Flow, LinkConfig, Mode, Schedule};
+pub(crate) use flow::Flow;
+pub(crate) use link::{Direction, LinkConfig, LinkOptions, Mode, Schedule};
 
 use crate::conninfo::{Endpoint, Environment, resolve};
 use crate::error::{Error, Kind, Result};
@@ -20,7 +22,7 @@ use std::sync::Arc;
 pub(crate) const DEFAULT_PATH: &str = "/etc/syncjournal/agent.toml";
 
 /// A database that takes part.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Node {
     /// Its name here, and the name of the peer at the other end of its links.
     pub(crate) name: String,
@@ -64,15 +66,14 @@ impl Config {
             }
             let link = LinkConfig::from_table(table, &nodes)
                 .map_err(|error| error.at(format_args!("link \"{name}\"")))?;
-            let link = Arc::new(link);
-            check_flows(&links, &link)
-                .map_err(|error| error.at(format_args!("link \"{name}\"")))?;
-            links.push(link);
+            links.push(Arc::new(link));
         }
         if let Some(http) = file.http {
             tracing::warn!(listen = %http.listen, "[http] is not served by this version");
         }
-        Ok(Self { nodes, links })
+        let config = Self { nodes, links };
+        config.active_flows()?;
+        Ok(config)
     }
 
     /// Two nodes and the way from one to the other, for the tests of other modules.
@@ -82,7 +83,7 @@ impl Config {
                     [[link]]\nname = \"a-b\"\nsource = \"a\"\ndestination = \"b\"\n";
         let environment = Environment::of_pairs(&[], "me");
         let config = Self::parse(text, &environment).expect("it is valid");
-        config.links[0].flows().remove(0)
+        config.active_flows().expect("it is valid").remove(0)
     }
 
     pub(crate) fn node(&self, name: &str) -> Result<&Arc<Node>> {
@@ -101,6 +102,38 @@ impl Config {
         names.iter().map(|name| self.link(name)).collect()
     }
 
+    /// The ways that active links go, each once; push before pull.
+    pub(crate) fn active_flows(&self) -> Result<Vec<Flow>> {
+        self.flows_of(&self.links(&[])?)
+    }
+
+    /// The ways that these links go, each once, with all active links that go the same way: what
+    /// is brought for one must not leave out what another selects.
+    pub(crate) fn flows_of(&self, links: &[Arc<LinkConfig>]) -> Result<Vec<Flow>> {
+        let mut flows: Vec<Flow> = Vec::new();
+        for one in links.iter().flat_map(|link| link.flows()) {
+            match flows.iter_mut().find(|known| known.has_ends_of(&one)) {
+                Some(known) => known.merge(&one)?,
+                None => flows.push(one),
+            }
+        }
+        for link in self.links.iter().filter(|link| link.active) {
+            for one in link.flows() {
+                if let Some(known) = flows.iter_mut().find(|known| known.has_ends_of(&one)) {
+                    known.merge(&one)?;
+                }
+            }
+        }
+        for place in 0..flows.len() {
+            let back = flows.iter().any(|other| {
+                other.source.name == flows[place].target.name
+                    && other.target.name == flows[place].source.name
+            });
+            flows[place].two_way |= back;
+        }
+        Ok(flows)
+    }
+
     pub(crate) fn link(&self, name: &str) -> Result<Arc<LinkConfig>> {
         self.links.iter().find(|link| link.name == name).cloned().ok_or_else(|| {
             let known: Vec<&str> = self.links.iter().map(|link| link.name.as_str()).collect();
@@ -108,27 +141,6 @@ impl Config {
                 .hint(format!("Its links are: {}.", known.join(", ")))
         })
     }
-}
-
-/// A target keeps one position for a source: what one link left out, another could not bring.
-fn check_flows(links: &[Arc<LinkConfig>], link: &Arc<LinkConfig>) -> Result<()> {
-    let flows = link.flows();
-    for other in links.iter().filter(|other| other.active && link.active) {
-        let same = other.flows().into_iter().find(|theirs| {
-            flows.iter().any(|ours| {
-                ours.source.name == theirs.source.name && ours.target.name == theirs.target.name
-            })
-        });
-        if let Some(flow) = same {
-            let Flow { source, target, .. } = flow;
-            let message = format!(
-                "link \"{}\" brings the changes of \"{}\" to \"{}\" already",
-                other.name, source.name, target.name
-            );
-            return Err(Error::config(message).hint("Put what both select into one link."));
-        }
-    }
-    Ok(())
 }
 
 /// Names go into `application_name`, which Postgres cuts at 63 bytes and strips of all but ASCII.
@@ -161,18 +173,18 @@ mod tests {
         let link = &config.links[0];
         assert!(link.active);
         assert_eq!(link.direction, Direction::Push);
-        assert_eq!(link.flows().len(), 1);
+        assert_eq!(config.active_flows().unwrap().len(), 1);
         assert!(link.selection.selects("any", "thing"));
     }
 
     #[test]
     fn both_ways_are_two_flows() {
         let config = link("direction = \"both\"").unwrap();
-        let flows = config.links[0].flows();
+        let flows = config.active_flows().unwrap();
         assert_eq!(flows[0].source.name, "hq");
         assert_eq!(flows[1].source.name, "b");
         let pull = link("direction = \"pull\"").unwrap();
-        assert_eq!(pull.links[0].flows()[0].source.name, "b");
+        assert_eq!(pull.active_flows().unwrap()[0].source.name, "b");
     }
 
     #[test]
@@ -188,13 +200,37 @@ mod tests {
             "[[link]]\nname = \"x\"\nsource = \"hq\"\ndestination = \"b\"",
             "[[link]]\nname = \"y\"\nsource = \"hq\"\ndestination = \"hq\"",
             "[[link]]\nname = \"y\"\nsource = \"hq\"\ndestination = \"nowhere\"",
-            "[[link]]\nname = \"y\"\nsource = \"b\"\ndestination = \"hq\"\ndirection = \"both\"",
+            "[[link]]\nname = \"y\"\nsource = \"b\"\ndestination = \"hq\"\n\
+             direction = \"pull\"\nmode = \"once\"",
+            "exclude = [\"s.a*\"]\n[[link]]\nname = \"y\"\nsource = \"hq\"\n\
+             destination = \"b\"\ninclude = [\"s.ab\"]",
+            "stop_on = [\"2350\"]",
+            "constraints = \"maybe\"",
             "[[link]]\nname = \"a b\"\nsource = \"hq\"\ndestination = \"b\"",
             "[node.c]\ndsn = \"host=a port=x\"",
         ] {
             let error = link(bad).expect_err(bad);
             assert_eq!(error.kind, Kind::Config, "{bad}");
         }
+    }
+
+    #[test]
+    fn links_between_the_same_nodes_are_one_flow() {
+        let second = "include = [\"s.a\"]\nstop_on = [\"23\"]\n[[link]]\nname = \"y\"\n\
+                      source = \"b\"\ndestination = \"hq\"\ndirection = \"both\"\n\
+                      include = [\"s.*\"]\nexclude = [\"s.b\"]\n";
+        let config = link(second).unwrap();
+        let flows = config.active_flows().unwrap();
+        assert_eq!(flows.len(), 2);
+        assert_eq!(flows[0].links, ["x", "y"]);
+        assert_eq!((flows[0].include.len(), flows[0].exclude.len()), (2, 1));
+        assert!(flows[0].two_way && flows[1].two_way);
+        assert_eq!(flows[0].options.stop_on.as_deref(), Some(&["23".to_owned()][..]));
+        assert_eq!(flows[1].links, ["y"]);
+        // By whichever name it is called: the union.
+        let named = config.flows_of(&config.links(&["x".into()]).unwrap()).unwrap();
+        assert_eq!(named.len(), 1);
+        assert!(named[0].selection.selects("s", "c"));
     }
 
     #[test]

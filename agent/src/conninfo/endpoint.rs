@@ -77,7 +77,7 @@ pub(crate) enum ChannelBinding {
 }
 
 /// All that `net/` needs to open a session.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) addresses: Vec<Address>,
     pub(crate) dbname: String,

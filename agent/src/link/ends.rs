@@ -1,6 +1,6 @@
 //! Both ends of a flow, met and registered with each other.
 
-use crate::config::{Direction, Flow};
+use crate::config::{Flow, LinkOptions};
 use crate::database::Database;
 use crate::error::{Error, Kind, Result};
 use crate::net::SessionName;
@@ -59,11 +59,11 @@ impl Ends {
     /// Makes each end known at the other, under the nodes' names; one that a person has registered
     /// already keeps the name it has.
     pub(crate) async fn register(&mut self) -> Result<()> {
-        let two_way = self.flow.link.direction == Direction::Both;
-        let way = |one: &'static str| if two_way { "both" } else { one };
+        let way = |one: &'static str| if self.flow.two_way { "both" } else { one };
         let (source, target) = (&self.source.database, &self.target.database);
-        let peer = register(source, target, way("send")).await?;
-        self.target_peer = register(target, source, way("receive")).await?;
+        let peer = register(source, target, way("send"), &LinkOptions::default()).await?;
+        let options = &self.flow.options;
+        self.target_peer = register(target, source, way("receive"), options).await?;
         self.source.peer = peer;
         Ok(())
     }
@@ -122,6 +122,11 @@ impl Ends {
     }
 }
 
-async fn register(here: &Database, there: &Database, direction: &str) -> Result<String> {
-    here.register(&there.node.name, Some(there.identity.node_id), direction).await
+async fn register(
+    here: &Database,
+    there: &Database,
+    direction: &str,
+    options: &LinkOptions,
+) -> Result<String> {
+    here.register(&there.node.name, Some(there.identity.node_id), direction, options).await
 }

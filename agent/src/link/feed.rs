@@ -1,21 +1,22 @@
 //! The stream, applied: events in, parts out, the position written with the rows.
 //!
 //! A position is a snapshot S of the source with an LSN that all of its transactions commit
-//! before. S is asked for at most once a second, and written with the batch that brings everything
-//! up to its LSN: in the same transaction as the rows, so that whenever the target is asked, it has
-//! exactly what it says, or a little more, which is skipped when it comes again.
+//! before. The stream asks for S at most once a second; it is written with the batch that brings
+//! everything up to its LSN: in the same transaction as the rows, so that whenever the target is
+//! asked, it has exactly what it says, or a little more, which is skipped when it comes again.
 
 use super::ends::Ends;
 use crate::conninfo::Host;
 use crate::error::Result;
-use crate::source::{Batch, Cut, Event, JournalRow, Layouts, Stream, StreamPosition};
+use crate::replication::Lsn;
+use crate::source::{Batch, Cut, Event, JournalRow, Layouts, Left, Member, StreamPosition};
 use std::time::Duration;
 use syncjournal_core::Snapshot;
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How old the written position may be while rows come.
+/// How often the position is looked at.
 pub(super) const POSITION_EVERY: Duration = Duration::from_secs(1);
 /// The same while none come: only transactions that were open when it was taken make it old.
 const IDLE_POSITION_EVERY: Duration = Duration::from_secs(60);
@@ -24,15 +25,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Feed<'a> {
     ends: &'a mut Ends,
-    stream: Stream,
+    member: Member,
     layouts: Layouts,
     batch: Batch,
     /// What the target has written down.
     position: Snapshot,
-    /// Asked of the source and not written yet.
-    pending: Option<StreamPosition>,
-    /// Rows came since the position was written.
-    moved: bool,
+    /// The place that the position stands for.
+    written: Lsn,
+    /// The end of the last transaction that brought rows.
+    rows_end: Lsn,
     written_at: Instant,
     looked_at: Instant,
 }
@@ -45,33 +46,33 @@ pub(super) enum Turn {
 }
 
 impl<'a> Feed<'a> {
-    pub(super) fn new(ends: &'a mut Ends, stream: Stream, layouts: Layouts, at: Snapshot) -> Self {
+    pub(super) fn new(ends: &'a mut Ends, member: Member, layouts: Layouts, at: Snapshot) -> Self {
         let (source, target) = (&ends.source.database, &ends.target.database);
         let local = [source, target].iter().all(|end| matches!(end.address.host, Host::Unix(_)));
         let batch = Batch::new(&ends.flow, source.identity.clone(), target.identity.node_id, local);
         Self {
             ends,
-            stream,
+            member,
             layouts,
             batch,
             position: at,
-            pending: None,
-            moved: false,
+            written: Lsn::default(),
+            rows_end: Lsn::default(),
             written_at: Instant::now(),
             looked_at: Instant::now(),
         }
     }
 
     /// Waits for something to happen. Safe to drop.
-    pub(super) async fn next_event(&mut self) -> Result<Event> {
-        self.stream.next().await
+    pub(super) async fn next_event(&self) -> std::result::Result<Event, Left> {
+        self.member.next().await
     }
 
     /// Takes an event and all that are there already, and applies them once nothing more waits.
     pub(super) async fn take(&mut self, first: Event, stop: &CancellationToken) -> Result<()> {
         self.handle(first).await?;
         let begun = Instant::now();
-        while let Some(event) = self.stream.ready() {
+        while let Ok(Some(event)) = self.member.ready() {
             self.handle(event).await?;
             // A stream without a pause would leave the position and the stop unheard.
             if begun.elapsed() >= POSITION_EVERY || stop.is_cancelled() {
@@ -87,8 +88,13 @@ impl<'a> Feed<'a> {
 
     async fn handle(&mut self, event: Event) -> Result<()> {
         match event {
-            Event::Frame(row, _room) => self.frame(&row).await?,
-            Event::Commit { end } => self.batch.commit(end),
+            Event::Frame(row) => self.frame(&row).await?,
+            Event::Commit { end } => {
+                if self.batch.is_open() {
+                    self.rows_end = end;
+                }
+                self.batch.commit(end);
+            }
             Event::Reached(place) => self.batch.reached(place),
         }
         if self.batch.is_full() { self.flush().await } else { Ok(()) }
@@ -106,17 +112,24 @@ impl<'a> Feed<'a> {
         Ok(())
     }
 
-    /// Applies what is gathered, and writes the pending position if all of it is there.
+    /// The position to write with what is gathered: where rows came since the last, and all that it
+    /// stands for is there.
+    fn due_position(&self) -> Option<StreamPosition> {
+        let due = self.moved() || self.written_at.elapsed() >= IDLE_POSITION_EVERY;
+        let position = if due && !self.batch.is_open() { self.member.position() } else { None };
+        position.filter(|position| position.lsn > self.written && position.lsn <= self.batch.end())
+    }
+
+    /// Rows came since the position was written.
+    fn moved(&self) -> bool {
+        self.rows_end > self.written
+    }
+
+    /// Applies what is gathered, and writes the position if one is due.
     async fn flush(&mut self) -> Result<()> {
-        let whole = !self.batch.is_open();
-        let due = self.pending.take_if(|pending| whole && pending.lsn <= self.batch.end());
+        let due = self.due_position();
+        let to = due.as_ref().map_or_else(|| self.position.clone(), |due| due.snapshot.clone());
         let rows = !self.batch.is_empty();
-        self.moved |= rows;
-        let idle_due = self.written_at.elapsed() >= IDLE_POSITION_EVERY;
-        let to = match due {
-            Some(due) if self.moved || idle_due => due.snapshot,
-            _ => self.position.clone(),
-        };
         if rows || to != self.position {
             let cut = self.cut(&to);
             let totals = self.ends.target.apply(&cut.data, cut.continues).await?;
@@ -130,12 +143,12 @@ impl<'a> Feed<'a> {
                 return Ok(());
             }
         }
-        self.stream.report(self.batch.end());
+        let Some(due) = due else { return Ok(()) };
+        self.written = due.lsn;
+        self.written_at = Instant::now();
         if to != self.position {
             self.ends.source.confirm_position(&to).await?;
             self.position = to;
-            self.written_at = Instant::now();
-            self.moved = false;
         }
         Ok(())
     }
@@ -150,12 +163,8 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// Once a second: asks for the next position, and now and then whether all is as it was.
+    /// Once a second: writes the position, and sees now and then whether all is as it was.
     pub(super) async fn tick(&mut self) -> Result<Turn> {
-        let idle_due = self.written_at.elapsed() >= IDLE_POSITION_EVERY;
-        if self.pending.is_none() && (self.moved || idle_due) {
-            self.pending = Some(self.ends.source.stream_position().await?);
-        }
         if !self.batch.is_open() {
             self.flush().await?;
         }
@@ -172,18 +181,18 @@ impl<'a> Feed<'a> {
             self.layouts = Layouts::new(offer)?;
         }
         // An idle session with a target that is gone would look well for ever.
-        if !self.moved && !self.batch.is_open() {
+        if !self.moved() && !self.batch.is_open() {
             self.ends.target.ping().await?;
         }
         Ok(Turn::GoOn)
     }
 
-    /// Applies what is whole and takes leave of the walsender. Half a transaction is left to the
-    /// server's rollback: it comes again, from the position.
+    /// Applies what is whole and leaves the stream. Half a transaction is taken back: it comes
+    /// again, from the position.
     pub(super) async fn close(mut self) -> Result<()> {
         if !self.batch.is_open() {
             self.flush().await?;
         }
-        self.stream.close().await
+        self.ends.target.take_back().await
     }
 }

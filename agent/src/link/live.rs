@@ -1,5 +1,6 @@
 //! A live flow: performs what [`State`] says, until it is told to stop or something fails.
 
+use super::activity::{Activity, show};
 use super::ends::Ends;
 use super::feed::{Feed, POSITION_EVERY, Turn};
 use super::state::{Event, State};
@@ -7,57 +8,51 @@ use super::windows::{align, bring};
 use crate::config::Flow;
 use crate::error::{Error, Kind, Result};
 use crate::net::SessionName;
-use crate::source::{Layouts, PendingSlot, ReadySlot, Stream, WindowMode};
+use crate::source::{Joined, Layouts, SharedStream, Ticket, WindowMode};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// What the extension calls its publication.
-const PUBLICATION: &str = "syncjournal";
 /// How often the journal is looked at while there is no stream.
 const WINDOW_EVERY: Duration = Duration::from_millis(500);
 /// How often it is seen whether a stream can be had by now.
 const STREAM_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How often a peer that is not active is looked at again.
 const PAUSE: Duration = Duration::from_secs(10);
-/// From here on the wait for the slot is worth a line in the log.
-const WAIT_WORTH_A_WORD: Duration = Duration::from_secs(10);
 
 pub(super) struct Live<'a> {
-    name: SessionName,
     stop: &'a CancellationToken,
     shown: &'a watch::Sender<State>,
     ends: Ends,
     offer_read_at: Instant,
     state_since: Instant,
-    slot: Option<PendingSlot>,
-    ready: Option<ReadySlot>,
-    told_of_waiting: bool,
+    stream: &'a SharedStream,
+    ticket: Option<Ticket>,
+    joined: Option<Joined>,
 }
 
 impl<'a> Live<'a> {
     pub(super) async fn connect(
         flow: &Flow,
+        stream: &'a SharedStream,
         stop: &'a CancellationToken,
         shown: &'a watch::Sender<State>,
     ) -> Result<Self> {
-        let name = SessionName::of_link(&flow.link.name);
-        let mut ends = Ends::connect(flow, &name).await?;
+        let mut ends = Ends::connect(flow, &SessionName::of_flow(flow)).await?;
         ends.register().await?;
         ends.claim().await?;
         ends.source.check_patterns(flow).await?;
         let now = Instant::now();
         Ok(Self {
-            name,
             stop,
             shown,
             ends,
             offer_read_at: now,
             state_since: now,
-            slot: None,
-            ready: None,
-            told_of_waiting: false,
+            stream,
+            ticket: None,
+            joined: None,
         })
     }
 
@@ -70,6 +65,9 @@ impl<'a> Live<'a> {
             state = state.after(event);
             if state != before {
                 tracing::info!(state = %state, "now");
+                let (was, now) = (Activity::of(&before), Activity::of(&state));
+                let target = self.ends.target.database.identity.node_id;
+                show(&self.ends.source.database, target, was, now).await?;
                 self.state_since = Instant::now();
                 self.shown.send_replace(state.clone());
             }
@@ -108,56 +106,38 @@ impl<'a> Live<'a> {
         Ok(Event::Window { bytes: report.bytes, obstacle })
     }
 
-    /// Windows go on while the slot is in the making.
+    /// Windows go on while the slot is in the making, or the stream's next transaction boundary is
+    /// waited for.
     async fn wait_for_slot(&mut self) -> Result<Event> {
-        if self.slot.is_none() {
-            self.ends.source.ensure_publication().await?;
-            self.told_of_waiting = false;
-            match PendingSlot::request(&self.ends.source, &self.name).await {
-                Ok(slot) => self.slot = Some(slot),
-                Err(error) => return no_slot(error),
-            }
-        }
-        let Some(slot) = &mut self.slot else { return Err(Error::protocol("no slot asked for")) };
-        let waiting = slot.waiting();
-        match slot.ready_within(WINDOW_EVERY).await {
-            Ok(None) => {
-                if waiting > WAIT_WORTH_A_WORD && !self.told_of_waiting {
-                    self.told_of_waiting = true;
-                    let xid = self.ends.source.oldest_transaction().await?;
-                    tracing::info!(
-                        oldest_xid = xid,
-                        "waiting for transactions to end; windows go on"
-                    );
-                }
-                self.window_if_any().await
-            }
-            Ok(Some(ready)) => {
-                self.slot = None;
-                self.reach_start_of(&ready).await?;
-                self.ready = Some(ready);
+        let ticket = self.ticket.get_or_insert_with(|| self.stream.join());
+        match ticket.within(WINDOW_EVERY).await {
+            Ok(None) => self.window_if_any().await,
+            Ok(Some(joined)) => {
+                self.ticket = None;
+                self.reach(&joined).await?;
+                self.joined = Some(joined);
                 Ok(Event::SlotReady)
             }
             Err(error) => {
-                self.slot = None;
-                no_slot(error)
+                self.ticket = None;
+                Ok(Event::NoSlot { because: error.chain() })
             }
         }
     }
 
-    /// Brings everything that committed before the slot's start. The slot's own snapshot sees
-    /// exactly that, and one more window nearly always does too: only a commit that still waits
-    /// for its synchronous standby is in the log already and not visible yet.
-    async fn reach_start_of(&mut self, ready: &ReadySlot) -> Result<()> {
-        let start = self.ends.source.exported_snapshot(&ready.slot.snapshot).await?;
-        loop {
+    /// Brings everything that the stream had brought before this flow joined it. One window nearly
+    /// always does: only a commit that still waits for its synchronous standby is in the log
+    /// already and not visible yet.
+    async fn reach(&mut self, joined: &Joined) -> Result<()> {
+        while !self.stop.is_cancelled() {
             let seen = self.ends.source.stream_position().await?.snapshot;
             bring(&mut self.ends, WindowMode::Changes, self.stop).await?;
-            if seen.covers(&start) {
+            if joined.fits_on(&seen) {
                 return Ok(());
             }
             self.pause(WINDOW_EVERY).await;
         }
+        Err(Error::stopped())
     }
 
     async fn window_by_window(&mut self) -> Result<Event> {
@@ -184,15 +164,14 @@ impl<'a> Live<'a> {
     }
 
     async fn stream(&mut self) -> Result<Event> {
-        let Some(ready) = self.ready.take() else {
-            return Err(Error::protocol("no slot to stream from"));
+        let Some(Joined { member, .. }) = self.joined.take() else {
+            return Err(Error::protocol("no place in the stream"));
         };
         let layouts = Layouts::new(self.ends.offer().await?)?;
         let Some(position) = self.ends.position().await? else {
             return Err(Error::new(Kind::Gap, "the target has no position after its first sync"));
         };
-        let stream = Stream::start(ready, PUBLICATION).await?;
-        let mut feed = Feed::new(&mut self.ends, stream, layouts, position);
+        let mut feed = Feed::new(&mut self.ends, member, layouts, position);
         let mut ticks = interval(POSITION_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -201,10 +180,15 @@ impl<'a> Live<'a> {
                 biased;
                 () = self.stop.cancelled() => break,
                 _ = ticks.tick() => None,
-                event = feed.next_event() => Some(event?),
+                event = feed.next_event() => Some(event),
             };
             match event {
-                Some(event) => feed.take(event, self.stop).await?,
+                Some(Ok(event)) => feed.take(event, self.stop).await?,
+                Some(Err(left)) => {
+                    tracing::info!(because = %left, "left the live stream, goes on by windows");
+                    feed.close().await?;
+                    return Ok(Event::LeftStream);
+                }
                 None if feed.tick().await? == Turn::Deactivated => {
                     feed.close().await?;
                     return Ok(Event::Deactivated);
@@ -221,15 +205,5 @@ impl<'a> Live<'a> {
             () = self.stop.cancelled() => {}
             () = sleep(time) => {}
         }
-    }
-}
-
-/// A refusal of the server is a reason to go on by windows; a lost connection is not.
-fn no_slot(error: Error) -> Result<Event> {
-    match error.kind {
-        Kind::Server | Kind::Prerequisite | Kind::Authentication => {
-            Ok(Event::NoSlot { because: error.chain() })
-        }
-        _ => Err(error),
     }
 }

@@ -8,7 +8,9 @@ use crate::config::{Flow, Mode, Schedule};
 use crate::database::Database;
 use crate::error::{Error, Kind, Result};
 use crate::net::SessionName;
+use crate::source::{SharedStream, Streams};
 use chrono::Local;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -18,21 +20,32 @@ use tokio_util::sync::CancellationToken;
 const LOOK_AT_CLOCK_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs until told to stop; an error is waited out and tried again.
-pub(crate) async fn keep_running(flow: Flow, stop: CancellationToken, shown: watch::Sender<State>) {
-    match &flow.link.mode {
+pub(crate) async fn keep_running(
+    flow: Flow,
+    streams: Arc<Streams>,
+    stop: CancellationToken,
+    shown: watch::Sender<State>,
+) {
+    match &flow.mode {
         Mode::Once => {}
-        Mode::Live => keep_live(&flow, &stop, &shown).await,
+        // Held through every retry: the stream is there when the flow comes back.
+        Mode::Live => keep_live(&flow, &streams.of(&flow.source), &stop, &shown).await,
         Mode::Plan(schedule) => keep_schedule(&flow, schedule, &stop, &shown).await,
     }
     shown.send_replace(State::Stopped);
 }
 
-async fn keep_live(flow: &Flow, stop: &CancellationToken, shown: &watch::Sender<State>) {
+async fn keep_live(
+    flow: &Flow,
+    stream: &SharedStream,
+    stop: &CancellationToken,
+    shown: &watch::Sender<State>,
+) {
     let mut backoff = Backoff::new();
     while !stop.is_cancelled() {
         shown.send_replace(State::Connecting);
         let begun = Instant::now();
-        let Err(error) = live_once(flow, stop, shown).await else { return };
+        let Err(error) = live_once(flow, stream, stop, shown).await else { return };
         if stop.is_cancelled() {
             return;
         }
@@ -46,12 +59,13 @@ async fn keep_live(flow: &Flow, stop: &CancellationToken, shown: &watch::Sender<
 
 async fn live_once(
     flow: &Flow,
+    stream: &SharedStream,
     stop: &CancellationToken,
     shown: &watch::Sender<State>,
 ) -> Result<()> {
     // Nothing is under way before both ends are there: a stop may cut this short.
     let live = stop
-        .run_until_cancelled(Live::connect(flow, stop, shown))
+        .run_until_cancelled(Live::connect(flow, stream, stop, shown))
         .await
         .ok_or_else(Error::stopped)??;
     live.run().await
@@ -90,6 +104,7 @@ async fn keep_schedule(
             // The schedule itself is the retry.
             Err(error) => {
                 tracing::error!(error = %error.chain(), hint = error.hint_text(), "failed");
+                note_failure(flow, &error).await;
             }
         }
     }
@@ -101,10 +116,10 @@ async fn note_failure(flow: &Flow, error: &Error) {
     if error.kind == Kind::Connection {
         return;
     }
-    let name = SessionName::of_link(&flow.link.name);
+    let name = SessionName::of_flow(flow);
     let noted = async {
         let target = Database::connect(&flow.target, &name).await?;
-        target.note_error(&flow.source.name, &error.chain()).await
+        target.note_error(&flow.source.name, &error.note()).await
     };
     if let Err(error) = noted.await {
         tracing::debug!(error = %error.chain(), "could not note the error at the target");

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  Connecting -> FirstSync -> CatchingUp -> WaitingForSlot -> Streaming
-//!        \___________________^   ^  \             |
-//!                                |   `-> Windows <'
-//!                                `---------'
+//!        \___________________^   ^  \             |              |
+//!                                |   `-> Windows <'              |
+//!                                |---------'                     |
+//!                                `-------------------------------'
 //!  any state, on an error -> Retrying -> Connecting
 //! ```
 
@@ -53,6 +54,8 @@ pub(crate) enum Event {
         obstacle: Option<String>,
     },
     SlotReady,
+    /// The stream has ended, or the target fell too far behind it.
+    LeftStream,
     /// No slot can be had for now.
     NoSlot {
         because: String,
@@ -82,6 +85,7 @@ impl State {
             }
             (Self::WaitingForSlot, Event::SlotReady) => Self::Streaming,
             (Self::WaitingForSlot, Event::NoSlot { because }) => Self::Windows { because },
+            (Self::Streaming, Event::LeftStream) => Self::CatchingUp,
             (Self::Windows { .. }, Event::TryStreamAgain) => Self::CatchingUp,
             (state, _) => state,
         }
@@ -154,6 +158,13 @@ mod tests {
         assert_eq!(state, State::Windows { because: because() });
         assert_eq!(state.clone().after(window(0)), state);
         assert_eq!(state.after(Event::TryStreamAgain), State::CatchingUp);
+    }
+
+    #[test]
+    fn who_left_the_stream_catches_up_and_joins_again() {
+        let left = State::Streaming.after(Event::LeftStream);
+        assert_eq!(left, State::CatchingUp);
+        assert_eq!(left.after(window(9)).after(Event::SlotReady), State::Streaming);
     }
 
     #[test]

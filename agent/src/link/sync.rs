@@ -32,7 +32,7 @@ pub(crate) struct FlowReport {
 impl FlowReport {
     fn new(flow: &Flow) -> Self {
         Self {
-            link: flow.link.name.clone(),
+            link: flow.links.join(", "),
             source: flow.source.name.clone(),
             destination: flow.target.name.clone(),
             first_sync: false,
@@ -49,7 +49,7 @@ pub(crate) async fn sync_flow(
     full: bool,
     stop: &CancellationToken,
 ) -> Result<FlowReport> {
-    let mut ends = Ends::connect(flow, &SessionName::of_link(&flow.link.name)).await?;
+    let mut ends = Ends::connect(flow, &SessionName::of_flow(flow)).await?;
     ends.register().await?;
     let mut report = FlowReport::new(flow);
     if !ends.offer().await?.active {
@@ -83,12 +83,13 @@ pub(crate) async fn sync_flow(
 
 /// The same, rolled back at both ends: everything is really applied, and nothing stays.
 pub(crate) async fn try_flow(flow: &Flow) -> Result<FlowReport> {
-    let mut ends = Ends::connect(flow, &SessionName::of_link(&flow.link.name)).await?;
+    let mut ends = Ends::connect(flow, &SessionName::of_flow(flow)).await?;
     let mut report = FlowReport::new(flow);
     ends.target.begin_trial().await?;
     let source = ends.source.database.identity.node_id;
     let peer = ends.source.database.node.name.clone();
-    ends.target_peer = ends.target.database.register(&peer, Some(source), "receive").await?;
+    ends.target_peer =
+        ends.target.database.register(&peer, Some(source), "receive", &flow.options).await?;
     let position = ends.position().await?;
     report.first_sync = position.is_none();
     let mode = if report.first_sync { WindowMode::Full } else { WindowMode::Changes };

@@ -2,6 +2,7 @@
 
 use super::connector::{Established, Start, establish};
 use super::stream::NetStream;
+use crate::config::Flow;
 use crate::conninfo::{Address, ChannelBinding, Endpoint, SessionAttributes};
 use crate::error::{Error, Kind, Result};
 use std::future::{Ready, ready};
@@ -17,13 +18,19 @@ use tokio_postgres::{Client, Config};
 pub(crate) const SESSION_OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=60s -c idle_in_transaction_session_timeout=0 \
      -c extra_float_digits=3 -c datestyle=ISO -c intervalstyle=postgres -c client_encoding=UTF8";
 
-/// What `pg_stat_activity` shows as `application_name`: `syncjournal/<link>`.
+/// What `pg_stat_activity` shows as `application_name`: `syncjournal/<link>`, the first of a flow's.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionName(String);
 
 impl SessionName {
-    pub(crate) fn of_link(link: &str) -> Self {
+    pub(crate) fn of_flow(flow: &Flow) -> Self {
+        let link = flow.links.first().map_or("", String::as_str);
         Self(format!("syncjournal/{link}"))
+    }
+
+    /// Of the stream that the links of a source share.
+    pub(crate) fn of_stream() -> Self {
+        Self("syncjournal stream".to_owned())
     }
 
     pub(crate) fn of_command(command: &str) -> Self {

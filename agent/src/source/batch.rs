@@ -53,7 +53,7 @@ impl Batch {
             writer: PartWriter::default(),
             source,
             destination: (flow.target.name.clone(), target),
-            lists: (flow.link.include.clone(), flow.link.exclude.clone()),
+            lists: (flow.include.clone(), flow.exclude.clone()),
             set_id: Uuid::new_v4(),
             part: 1,
             open: None,

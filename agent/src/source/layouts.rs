@@ -38,7 +38,7 @@ impl Layouts {
             return Ok(known.clone());
         }
         let layout = fetch(layout_id, source).await?;
-        let passes = [&self.offered, &flow.link.selection]
+        let passes = [&self.offered, &flow.selection]
             .iter()
             .all(|list| list.selects(&layout.schema, &layout.table));
         let judged = passes.then(|| Arc::new(layout));

@@ -2,21 +2,20 @@
 //!
 //! Two ways lead out of a journal, and both end as parts of a sync set: the *window*
 //! ([`Source::window`]), read straight from the journal table, and the *stream*
-//! ([`stream::Stream`]), the journal's inserts by logical decoding. [`batch::Batch`] makes sets of
-//! what the stream brings; whom it serves is not its concern.
+//! ([`shared::SharedStream`]), the journal's inserts by logical decoding, which all flows from here
+//! share. [`batch::Batch`] makes sets of what the stream brings.
 
 mod batch;
 mod journal_row;
 mod layouts;
 mod session;
+mod shared;
 mod slot;
-mod stream;
 mod window;
 
 pub(crate) use batch::{Batch, Cut};
 pub(crate) use journal_row::JournalRow;
 pub(crate) use layouts::Layouts;
 pub(crate) use session::{Offer, Source, StreamPosition, parse_snapshot};
-pub(crate) use slot::{PendingSlot, ReadySlot};
-pub(crate) use stream::{Event, Stream};
+pub(crate) use shared::{Event, Joined, Left, Member, SharedStream, Streams, Ticket};
 pub(crate) use window::{Trial, WindowMode};

@@ -77,9 +77,9 @@ impl Source {
         offer_of(&row).map_err(|error| self.explain(error))
     }
 
-    /// Refuses patterns of the link that match nothing the source has: mostly a misspelling.
+    /// Refuses patterns of the links that match nothing the source has: mostly a misspelling.
     pub(crate) async fn check_patterns(&self, flow: &Flow) -> Result<()> {
-        let (Some(include), exclude) = flow.link.lists() else { return Ok(()) };
+        let (Some(include), exclude) = flow.lists() else { return Ok(()) };
         self.database
             .session
             .execute(

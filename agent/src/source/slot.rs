@@ -4,10 +4,10 @@
 //! somebody is running a report that writes. So it happens in a task of its own, the link goes on
 //! by windows, and after a deadline the attempt is called off (a half-made slot pins WAL).
 
+use super::Source;
 use crate::error::{Error, Result};
 use crate::net::SessionName;
 use crate::replication::{CancelKey, Slot, Walsender};
-use crate::source::Source;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};

@@ -5,7 +5,7 @@
 //! transaction, so its session is not used again.
 
 use super::Source;
-use crate::config::Flow;
+use crate::config::{Flow, LinkOptions};
 use crate::error::{Error, Kind, Result};
 use futures_util::TryStreamExt;
 use std::pin::Pin;
@@ -64,15 +64,16 @@ impl<'a> Window<'a> {
         let session = &source.database.session;
         session.batch_execute("begin").await.map_err(|error| source.explain(error))?;
         if let Some(trial) = trial {
+            let none = LinkOptions::default();
             source.peer =
-                source.database.register(&source.peer, Some(trial.target), "send").await?;
+                source.database.register(&source.peer, Some(trial.target), "send", &none).await?;
             if let Some(position) = trial.position {
                 source.confirm_position(position).await?;
             }
         }
         let source = &*source;
         let session = &source.database.session;
-        let (include, exclude) = flow.link.lists();
+        let (include, exclude) = flow.lists();
         let parameters: [&(dyn ToSql + Sync); 4] =
             [&source.peer, &mode.as_str(), &include, &exclude];
         // The set-returning call stands in the select list, behind a fence: PostgreSQL then

@@ -116,6 +116,15 @@ impl Target {
         row.try_get(0).map_err(|error| self.explain(error))
     }
 
+    /// Takes back the parts of a set that is not whole.
+    pub(crate) async fn take_back(&mut self) -> Result<()> {
+        if !self.in_set {
+            return Ok(());
+        }
+        self.in_set = false;
+        self.command("rollback").await
+    }
+
     /// A transaction is open that holds parts of a set.
     pub(crate) fn in_set(&self) -> bool {
         self.in_set
