@@ -27,7 +27,8 @@ grant execute on function
     syncjournal.ensure_publication(), syncjournal.prune(),
     syncjournal.prep_sync(text, text, text[], text[]), syncjournal.apply(bytea, boolean),
     syncjournal.describe_set(bytea), syncjournal.digest(regclass, int4, bytea),
-    syncjournal.retry_due_quarantine()
+    syncjournal.retry_due_quarantine(),
+    syncjournal.resolve_conflict(int8, text, jsonb)
 to syncjournal_agent;
 
 -- The admin: whatever is meant to be called. What stands behind these functions is nobody's, since
@@ -42,7 +43,6 @@ grant execute on function
     syncjournal.add_peer(text, uuid, text[], text[], text[], text, text, text[]),
     syncjournal.alter_peer(
         text, uuid, text[], text[], text[], text, boolean, text, text[]),
-    syncjournal.resolve_conflict(int8, text, jsonb),
     syncjournal.drop_peer(text), syncjournal.set_node_priority(text[]),
     syncjournal.retry_quarantine(int8), syncjournal.discard_quarantine(int8)
 to syncjournal_admin;

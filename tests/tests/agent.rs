@@ -1,6 +1,7 @@
 //! The agent's commands and its live links, seen from outside: processes, exit statuses, databases.
 
 mod commands;
+mod conflicts;
 mod connections;
 mod fan_out;
 mod live;

@@ -37,7 +37,9 @@ struct FlowStatus {
     lag_seconds: f64,
     /// Applied at the destination so far.
     entries: i64,
+    /// So far, and those of them that wait for a person.
     conflicts: i64,
+    pending: i64,
     quarantined: i64,
     last_error: Option<String>,
 }
@@ -52,6 +54,7 @@ struct LinkStatus {
     lag_seconds: f64,
     entries: i64,
     conflicts: i64,
+    pending: i64,
     quarantined: i64,
     flows: Vec<FlowStatus>,
 }
@@ -113,6 +116,7 @@ fn empty(flow: &Flow, state: &'static str) -> FlowStatus {
         lag_seconds: 0.0,
         entries: 0,
         conflicts: 0,
+        pending: 0,
         quarantined: 0,
         last_error: None,
     }
@@ -133,6 +137,7 @@ async fn flow_status(flow: &Flow, active: bool) -> Result<FlowStatus> {
     status.lag_seconds = sent.lag_seconds;
     status.entries = applied.entries;
     status.conflicts = applied.conflicts;
+    status.pending = applied.pending;
     status.quarantined = applied.quarantined;
     let failing = applied.is_failing(flow);
     status.last_error = applied.last_error;
@@ -158,6 +163,7 @@ struct PeerRow {
     lag_seconds: f64,
     entries: i64,
     conflicts: i64,
+    pending: i64,
     quarantined: i64,
     last_error: Option<String>,
     /// It came within the last minute: longer than a retry is waited for.
@@ -180,7 +186,9 @@ async fn peer_row(database: &Database, peer: Option<&str>) -> Result<Option<Peer
             "select s.state, s.lag_entries::int8, coalesce(s.lag_seconds, 0)::float8,
                     s.entries_applied::int8, s.conflicts::int8, s.quarantined::int8, s.last_error,
                     coalesce(s.last_error_at > pg_catalog.now() - interval '1 minute', false),
-                    coalesce(s.last_error_at > coalesce(s.last_sync_at, '-infinity'), false)
+                    coalesce(s.last_error_at > coalesce(s.last_sync_at, '-infinity'), false),
+                    (select pg_catalog.count(*) from syncjournal.conflict c
+                     where c.peer = s.name and c.status = 'pending')
              from syncjournal.stat_peer s where s.name = $1",
             &[&peer],
         )
@@ -198,6 +206,7 @@ async fn peer_row(database: &Database, peer: Option<&str>) -> Result<Option<Peer
             last_error: row.try_get(6)?,
             error_is_fresh: row.try_get(7)?,
             error_is_last: row.try_get(8)?,
+            pending: row.try_get(9)?,
         })
     };
     read().map(Some).map_err(|error| database.explain(error))
@@ -214,6 +223,7 @@ fn sum(link: &Arc<LinkConfig>, flows: Vec<FlowStatus>) -> LinkStatus {
         lag_seconds: flows.iter().map(|flow| flow.lag_seconds).fold(0.0, f64::max),
         entries: flows.iter().map(|flow| flow.entries).sum(),
         conflicts: flows.iter().map(|flow| flow.conflicts).sum(),
+        pending: flows.iter().map(|flow| flow.pending).sum(),
         quarantined: flows.iter().map(|flow| flow.quarantined).sum(),
         flows,
     }
@@ -241,6 +251,7 @@ fn table(statuses: &[LinkStatus]) -> Table {
         "lag_seconds",
         "entries",
         "conflicts",
+        "pending",
         "quarantined",
     ]);
     for status in statuses {
@@ -252,6 +263,7 @@ fn table(statuses: &[LinkStatus]) -> Table {
             format!("{:.1}", status.lag_seconds),
             status.entries.to_string(),
             status.conflicts.to_string(),
+            status.pending.to_string(),
             status.quarantined.to_string(),
         ]);
     }
