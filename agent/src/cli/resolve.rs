@@ -54,8 +54,11 @@ impl Arguments {
 
 pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Outcome> {
     if let Some(row) = &arguments.row {
-        serde_json::from_str::<serde::de::IgnoredAny>(row)
-            .map_err(|error| Error::config("the row is not JSON").caused_by(error))?;
+        serde_json::from_str::<serde::de::IgnoredAny>(row).map_err(|error| {
+            Error::config("the row is not JSON")
+                .caused_by(error)
+                .hint("Give its columns, for example: --row '{\"label\": \"agreed\"}'.")
+        })?;
     }
     let mut found = Vec::new();
     for node in nodes(config, arguments)? {
