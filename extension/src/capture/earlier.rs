@@ -23,12 +23,13 @@ pub enum Phase {
     After,
 }
 
-/// A relation that had no tombstones when a command of this transaction asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stoneless {
+/// Whether a relation had tombstones when a command of this transaction asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
     relation_id: i32,
     command: u32,
     phase: Phase,
+    any: bool,
 }
 
 /// What a row that comes with its identity must be later than; nil where it is new.
@@ -68,15 +69,27 @@ pub fn parent_of_insert(tracked: &Tracked, row: RowId, version: Version) -> Vers
 fn last_delete(tracked: &Tracked, row: RowId, phase: Phase) -> Version {
     let relation_id = tracked.relation_id;
     let pending = state::with(|state| state.buffer.last_delete(relation_id, row));
-    let asked = Stoneless { relation_id, command: transaction::command(), phase };
-    if state::with(|state| state.stoneless == Some(asked)) {
-        return pending;
+    if any_stones(relation_id, phase) {
+        pending.max(tombstone::of(relation_id, row))
+    } else {
+        pending
     }
-    if !tombstone::any(relation_id) {
-        state::with(|state| state.stoneless = Some(asked));
-        return pending;
-    }
-    pending.max(tombstone::of(relation_id, row))
+}
+
+fn any_stones(relation_id: i32, phase: Phase) -> bool {
+    let command = transaction::command();
+    let known = state::with(|state| state.stones).filter(|asked| {
+        (asked.relation_id, asked.command, asked.phase) == (relation_id, command, phase)
+    });
+    known.map_or_else(
+        || {
+            let any = tombstone::any(relation_id);
+            let asked = Asked { relation_id, command, phase, any };
+            state::with(|state| state.stones = Some(asked));
+            any
+        },
+        |asked| asked.any,
+    )
 }
 
 fn deleted_meanwhile(tracked: &Tracked, row: RowId) -> ! {

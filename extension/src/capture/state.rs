@@ -9,7 +9,7 @@ use syncjournal_core::{HybridTime, Operation, RowId, Version};
 
 use crate::capture::allocate::Allocator;
 use crate::capture::buffer::{Batch, Buffer};
-use crate::capture::earlier::Stoneless;
+use crate::capture::earlier::Asked;
 use crate::capture::flush;
 use crate::layout::{self, Tracked};
 use crate::pg::catalog;
@@ -23,8 +23,8 @@ pub struct State {
     pub emptied: Vec<i32>,
     /// Relations whose rows have identities of our making, and to which one with its own was added.
     pub given: Vec<i32>,
-    /// What was asked last of tombstones, if there were none.
-    pub stoneless: Option<Stoneless>,
+    /// What was asked last of tombstones.
+    pub stones: Option<Asked>,
     /// Frames up to this time were flushed before their statement's end.
     split_until: Option<HybridTime>,
     /// The transaction is about to end: whatever still comes is journaled at once.
@@ -94,6 +94,8 @@ fn flush_early(level: i32) {
         (batch, state.split_until)
     });
     flush::flush(batch, split_until);
+    // Tombstones may have been set.
+    with(|state| state.stones = None);
 }
 
 /// Journals what triggers have just written in this savepoint: apply may have to read it next.
@@ -146,7 +148,7 @@ fn end() {
         state.buffer.clear();
         state.emptied.clear();
         state.given.clear();
-        state.stoneless = None;
+        state.stones = None;
         state.split_until = None;
         state.is_ending = false;
     });

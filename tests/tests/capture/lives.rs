@@ -61,6 +61,15 @@ fn a_row_that_one_statement_deletes_and_inserts_has_changed() {
     assert_replays(&db, "t");
     assert_eq!(ops(&db, "t"), "INSERT INSERT INSERT INSERT");
     assert_eq!(db.text("select string_agg(n::text, ',') from t"), "2,2");
+    // One by one, whatever is journaled on the way.
+    db.exec(
+        "create table wide (id uuid primary key, n text); select syncjournal.track('wide');
+         insert into wide select gen_random_uuid(), repeat('x', 300) from generate_series(1, 20)",
+    );
+    let in_turn =
+        "with gone as (delete from wide returning *) insert into wide select id, n from gone";
+    db.exec(in_turn);
+    assert_replays(&db, "wide");
     // So many that the deletes are journaled before the inserts come.
     db.exec(
         "create table bulk (id uuid primary key, n text); select syncjournal.track('bulk');
