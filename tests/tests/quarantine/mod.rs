@@ -3,6 +3,7 @@
 mod calls;
 mod causes;
 mod keys;
+mod live;
 
 use syncjournal_tests::{Db, carry, introduce, pair};
 
