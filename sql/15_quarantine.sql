@@ -26,6 +26,11 @@ create table syncjournal.quarantined_entry (
 create unique index quarantined_entry_version
     on syncjournal.quarantined_entry (row_id, version, schema_name, table_name);
 create index quarantined_entry_next_try on syncjournal.quarantined_entry (next_try);
+-- What a call looks for: however many wait for the schema, it passes them by.
+create index quarantined_entry_watched on syncjournal.quarantined_entry (next_try)
+    where sqlstate not in ('42P01', '42703', '42804', '55000');
+create index quarantined_entry_parent on syncjournal.quarantined_entry (next_try)
+    where sqlstate = '23503';
 create index quarantined_entry_order
     on syncjournal.quarantined_entry (version, quarantine_id);
 

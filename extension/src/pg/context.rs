@@ -17,10 +17,10 @@ thread_local! {
     static LAST_CODE: Cell<i32> = const { Cell::new(0) };
 }
 
-/// The code of the error that was raised last under an [`ErrorContext`]. pgrx knows only Postgres's
-/// own codes: those that users make up come from it as an internal error.
-pub fn last_code() -> i32 {
-    LAST_CODE.get()
+/// The code of the error that was raised last under an [`ErrorContext`], once.
+pub fn take_code() -> Option<i32> {
+    let code = LAST_CODE.replace(0);
+    (code != 0).then_some(code)
 }
 
 /// What an error's context tells.
@@ -42,7 +42,6 @@ impl ErrorContext {
     /// `place` follows "row ... of ".
     pub fn enter(place: &str) -> Self {
         let place = CString::new(place.replace('\0', "")).unwrap_or_default();
-        LAST_CODE.set(0);
         let told = Box::pin(Told { place, row: Cell::new(None) });
         let argument = std::ptr::from_ref::<Told>(&told).cast_mut().cast::<c_void>();
         // SAFETY: both structures stay where they are until `drop` unlinks them.

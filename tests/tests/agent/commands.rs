@@ -193,7 +193,8 @@ fn a_missing_column_at_the_target_is_named_and_nothing_is_applied() {
     branch.exec(
         "select syncjournal.create_node('branch');
          create table item (id int primary key, amount int);
-         select syncjournal.track('item')",
+         select syncjournal.track('item');
+         select syncjournal.add_peer('hq', stop_on => '{42}')",
     );
     hq.exec("insert into item values (1, 'one')");
     let finished = run(&link(&hq, &branch, "mode = \"once\""), &["sync"]);

@@ -288,6 +288,7 @@ fn an_error_that_needs_a_person_is_seen_in_status_and_waited_out() {
     let _agent = Agent::run(&config);
     wait_for_state(&config, "streaming");
     branch.exec("alter table item add check (amount < 10)");
+    branch.exec("select syncjournal.alter_peer('hq', stop_on => '{23}')");
     hq.exec("insert into item values (1, 'dear', 10)");
     let last_error = "select coalesce(max(last_error), '') from syncjournal.stat_peer";
     wait_until("the target shows it", || branch.text(last_error).contains("item_amount_check"));

@@ -4,7 +4,7 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::CaughtError;
 
 use crate::error::Failure;
-use crate::pg::context;
+use crate::pg::subtransaction::Caught;
 
 /// Classes of errors that tell of the server, the session or the set, not of an entry. Waiting in
 /// quarantine would mend none of them, and would hide what is wrong.
@@ -41,17 +41,17 @@ impl Problem {
     }
 
     /// What the error says, if it tells of an entry and may wait.
-    pub fn of(error: &CaughtError) -> Option<Self> {
-        let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) = error else {
+    pub fn of(caught: &Caught) -> Option<Self> {
+        let (CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) = &caught.error
+        else {
             return None;
         };
         let code = report.sql_error_code();
-        let is_unknown = code == PgSqlErrorCode::ERRCODE_INTERNAL_ERROR
-            && matches!(error, CaughtError::PostgresError(_))
-            && context::last_code() != 0;
+        let is_known = code != PgSqlErrorCode::ERRCODE_INTERNAL_ERROR
+            || matches!(caught.error, CaughtError::ErrorReport(_));
         let problem = Self {
             code,
-            sqlstate: sqlstate(if is_unknown { context::last_code() } else { code as i32 }),
+            sqlstate: sqlstate(caught.code.filter(|_| !is_known).unwrap_or(code as i32)),
             message: report.message().to_owned(),
             detail: report.detail().map(str::to_owned),
             hint: report.hint().map(str::to_owned),

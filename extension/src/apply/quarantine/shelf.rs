@@ -10,7 +10,7 @@ use super::violation::{Rivals, Violation};
 use super::waiting::KEPT as KEPT_FRAME;
 use crate::journal::Renderer;
 use crate::pg::query::{self, Arg};
-use crate::pg::subtransaction::attempt;
+use crate::pg::subtransaction::{Undone, attempt};
 
 /// Sets entries of one call aside.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Shelf {
                 pg_catalog.clock_timestamp() + interval '1 s') \
             on conflict (row_id, version, schema_name, table_name) do update \
             set sqlstate = excluded.sqlstate, error = excluded.error, \
-                blocked_by = excluded.blocked_by, attempts = q.attempts + 1",
+                new = excluded.new, data = excluded.data, blocked_by = excluded.blocked_by, attempts = q.attempts + 1",
             &[
                 Arg::Int2(self.peer_id),
                 Arg::Int4(place.layout_id),
@@ -92,7 +92,11 @@ impl Shelf {
     /// The new values as JSON; none where they cannot even be read here.
     fn shown(&mut self, layout_id: i32, entry: &Entry<'_>) -> Option<String> {
         let renderer = self.renderers.entry(layout_id).or_insert_with(|| Renderer::of(layout_id));
-        attempt(|| Ok::<_, ()>(renderer.new_values(entry))).ok().flatten()
+        match attempt(|| Ok::<_, ()>(renderer.new_values(entry))) {
+            Ok(shown) => shown,
+            Err(Undone::Error(caught)) if Problem::of(&caught).is_none() => caught.rethrow(),
+            Err(_) => None,
+        }
     }
 
     /// The record of a conflict whose local side is other rows: one a row, moved along with it.

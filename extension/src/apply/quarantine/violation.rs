@@ -7,6 +7,7 @@ use syncjournal_core::{RowId, Version};
 
 use super::problem::Problem;
 use crate::layout;
+use crate::pg::catalog;
 use crate::pg::postponed::Suspect;
 use crate::pg::subtransaction::{Undone, attempt};
 
@@ -95,10 +96,13 @@ pub fn duplicates(suspects: &[Suspect]) -> Vec<Violation> {
                 json: violator.json,
                 others,
             }),
-            problem: problem.hint(
-                "Another row here has a key of this one: change one of the two. It is tried again \
-                    by itself, or by syncjournal.retry_quarantine().",
-            ),
+            problem: problem.hint(format!(
+                "Row {} of table \"{}\" has a key of another row here: change one of the two. What \
+                    is in quarantine is tried again by itself, or by \
+                    syncjournal.retry_quarantine().",
+                RowId(violator.row),
+                catalog::qualified_name(suspect.table()),
+            )),
         });
     }
     violations

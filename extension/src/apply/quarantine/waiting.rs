@@ -8,7 +8,7 @@ use crate::journal;
 use crate::pg::query::{self, Arg, Row, View};
 
 /// Of more entries than these the rows are not watched: time brings them up.
-const MOST_WATCHED: i64 = 10_000;
+const MOST_WATCHED: i64 = 1000;
 
 /// The version that stands in for the frame id of a kept row.
 pub const KEPT: Version = Version::from_bytes([0xff; 16]).with_index(0);
@@ -26,7 +26,7 @@ pub struct Watch {
 impl Watch {
     pub fn load() -> Self {
         let mut watch = Self::default();
-        let any = "select from syncjournal.quarantined_entry limit 1";
+        let any = "select from syncjournal.quarantined_entry order by quarantine_id limit 1";
         watch.any = query::run(View::Newest, any, &[], |_| ()) > 0;
         if !watch.any {
             return watch;
@@ -101,15 +101,21 @@ pub struct Wanted<'a> {
     pub most: i64,
 }
 
-/// The entries that are to be tried again now, oldest first; locked, and none that somebody else is
-/// at.
+/// The entries that are to be tried again now, with others of their rows, oldest first; locked, and
+/// none that somebody else is at.
 pub fn due(wanted: &Wanted<'_>) -> Vec<Waiting> {
     let ids: Vec<String> = wanted.ids.iter().map(ToString::to_string).collect();
     select(
-        "select quarantine_id, peer_id, layout_id, row_id, version, data \
-        from syncjournal.quarantined_entry \
-        where quarantine_id = any ($1::int8[]) or next_try <= pg_catalog.clock_timestamp() \
-            or $2 and sqlstate = '23503' \
+        "with chosen as materialized (\
+            select row_id from syncjournal.quarantined_entry \
+            where quarantine_id = any ($1::int8[]) \
+            union (select row_id from syncjournal.quarantined_entry \
+                where next_try <= (select pg_catalog.clock_timestamp()) \
+                order by next_try limit $3) \
+            union (select row_id from syncjournal.quarantined_entry \
+                where $2 and sqlstate = '23503' order by next_try limit $3 / 4)) \
+        select quarantine_id, peer_id, layout_id, row_id, version, data \
+        from syncjournal.quarantined_entry where row_id in (select row_id from chosen) \
         order by version, quarantine_id limit $3 for update skip locked",
         &[
             Arg::Text(&format!("{{{}}}", ids.join(","))),
