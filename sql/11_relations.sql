@@ -1,4 +1,5 @@
--- The tracked tables, and every column layout in which entries of them were ever written.
+-- The tracked tables, and every column layout in which entries of them were ever written. Native code
+-- (layout/tracked.rs) reads the first by its columns' numbers: new ones go to the end.
 
 create table syncjournal.tracked_relation (
     relation_id int4 generated always as identity primary key,

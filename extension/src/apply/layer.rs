@@ -6,9 +6,11 @@ use std::rc::Rc;
 use syncjournal_core::{Entry, RowId, Version};
 
 use super::entry::{Incoming, Table};
+use super::foreign_keys::{ForeignKeys, Touched};
 use super::outcome::{Applied, Outcome};
 use super::route::Fit;
 use super::settle::Unsettled;
+use super::source::Source;
 use super::target::Target;
 use crate::error::corrupted;
 use crate::layout;
@@ -19,6 +21,8 @@ use crate::pg::postponed::Suspect;
 #[derive(Debug)]
 pub struct Layer {
     peer_id: i16,
+    /// Where foreign keys are enforced.
+    keys: Option<Rc<ForeignKeys>>,
     tables: Vec<(Rc<Fit>, Table)>,
     arena: Arena,
 }
@@ -29,6 +33,8 @@ pub struct Laid {
     pub outcome: Outcome,
     /// Rows whose unique and exclusion constraints are to be checked at the end of the call.
     pub suspects: Vec<Suspect>,
+    /// And what foreign keys are.
+    pub touched: Touched,
     /// Entries to be settled then, and those that cannot be.
     pub postponed: Vec<(Rc<Fit>, RowId, Version)>,
     pub unsettled: Vec<Unsettled>,
@@ -38,14 +44,16 @@ impl Laid {
     pub fn add(&mut self, other: Self) {
         self.outcome.add(other.outcome);
         self.suspects.extend(other.suspects);
+        self.touched.add(other.touched);
         self.postponed.extend(other.postponed);
         self.unsettled.extend(other.unsettled);
     }
 }
 
 impl Layer {
-    pub fn new(peer_id: i16) -> Self {
-        Self { peer_id, tables: Vec::new(), arena: Arena::new() }
+    pub fn new(source: &Source) -> Self {
+        let Source { peer_id, keys, .. } = source;
+        Self { peer_id: *peer_id, keys: keys.clone(), tables: Vec::new(), arena: Arena::new() }
     }
 
     /// Lays one entry, or puts it off.
@@ -81,7 +89,8 @@ impl Layer {
         known.unwrap_or_else(|| {
             let tracked = layout::tracked(fit.root)
                 .unwrap_or_else(|| corrupted("a table is tracked no longer").raise());
-            let table = Table::open(Target::open(&tracked), self.peer_id, fit.told.clone());
+            let target = Target::enforcing(&tracked, self.keys.as_ref());
+            let table = Table::open(target, self.peer_id, fit.told.clone());
             self.tables.push((Rc::clone(fit), table));
             self.tables.len() - 1
         })
@@ -91,6 +100,7 @@ impl Layer {
     pub fn flush(&mut self) {
         for (_, table) in &mut self.tables {
             table.tombstones.flush();
+            table.target.thin_out();
         }
     }
 
@@ -98,11 +108,12 @@ impl Layer {
     pub fn close(mut self) -> Laid {
         self.flush();
         let mut laid = Laid::default();
-        for (fit, table) in self.tables {
+        for (fit, mut table) in self.tables {
             laid.outcome.add(table.outcome);
             let postponed = table.postponed.into_iter();
             laid.postponed.extend(postponed.map(|(row, at)| (Rc::clone(&fit), row, at)));
             laid.unsettled.extend(table.unsettled);
+            laid.touched.add(table.target.touched());
             laid.suspects.extend(table.target.close());
         }
         laid

@@ -16,6 +16,7 @@
 
 mod conflicts;
 mod entry;
+mod foreign_keys;
 mod host;
 mod inbox;
 mod layer;

@@ -9,7 +9,7 @@ use syncjournal_core::{Entry, HybridTime, Operation, RelationLayout, Version, fr
 use super::layer::{Laid, Layer};
 use super::outcome::Outcome;
 use super::quarantine::{
-    Care, Excluded, Place, Problem, Shelf, Violation, Watch, alone, duplicates,
+    Care, Excluded, Place, Problem, Shelf, Violation, Watch, alone, violations,
 };
 use super::route::{Fit, Route};
 use super::source::Source;
@@ -166,7 +166,7 @@ impl<'a> Session<'a> {
 
     /// Lays the entries into the layer of the whole attempt.
     fn lay(&mut self, frame: Frame<'_>, fit: &Rc<Fit>) {
-        let mut layer = self.layer.take().unwrap_or_else(|| Layer::new(self.source.peer_id));
+        let mut layer = self.layer.take().unwrap_or_else(|| Layer::new(self.source));
         self.each(frame, fit.places.len(), |session, entry| {
             session.watch.touch(entry.row);
             if !session.leave_out(frame, fit, entry) {
@@ -184,7 +184,7 @@ impl<'a> Session<'a> {
             self.settle_apart();
         }
         let whole = alone(source, || {
-            let mut layer = Layer::new(source.peer_id);
+            let mut layer = Layer::new(source);
             self.each(frame, fit.places.len(), |_, entry| {
                 if excluded.find(fit.relation_id, entry.row).is_none() {
                     layer.entry(fit, entry);
@@ -206,7 +206,7 @@ impl<'a> Session<'a> {
                 session.settle_apart();
             }
             let one = alone(source, || {
-                let mut layer = Layer::new(source.peer_id);
+                let mut layer = Layer::new(source);
                 layer.entry(fit, entry);
                 layer.close()
             });
@@ -244,7 +244,7 @@ impl<'a> Session<'a> {
             }
             self.set_aside_journaled(unsettled.version, &problem);
         }
-        let violations = duplicates(&self.laid.suspects);
+        let violations = violations(&self.laid);
         if !violations.is_empty() {
             return Err(violations);
         }
@@ -261,7 +261,7 @@ impl<'a> Session<'a> {
         });
         for (fit, row, version) in postponed {
             let settled = alone(self.source, || {
-                let mut layer = Layer::new(self.source.peer_id);
+                let mut layer = Layer::new(self.source);
                 let settled = layer.settle(&fit, row, version);
                 (settled, layer.close())
             });

@@ -1,10 +1,13 @@
 //! Who sends, and whether it may: the checks of a part's header against what is known here.
 
+use std::rc::Rc;
+
 use pgrx::PgSqlErrorCode;
 use syncjournal_core::pattern::Selection;
 use syncjournal_core::wire::{Header, NodeInfo};
 use uuid::Uuid;
 
+use super::foreign_keys::ForeignKeys;
 use crate::error::Failure;
 use crate::pg::query::{self, Arg, Row, View};
 use crate::prep_sync::{local_node, pattern_list, selection};
@@ -17,9 +20,8 @@ pub struct Source {
     pub name: String,
     /// What is taken from it.
     pub accepts: Selection,
-    /// Foreign keys are verified for what comes from it.
-    #[expect(dead_code, reason = "the end of the call, which verifies, comes with quarantine")]
-    pub enforces: bool,
+    /// Where foreign keys are verified for what comes from it.
+    pub keys: Option<Rc<ForeignKeys>>,
     /// SQLSTATEs, or classes of two characters, of errors that stop apply.
     pub stop_on: Vec<String>,
 }
@@ -42,7 +44,7 @@ pub fn of_peer(peer_id: i16) -> Source {
         peer_id,
         name: name.unwrap_or_default(),
         accepts: selection(&["*.*".to_owned()], &[]),
-        enforces: enforces.unwrap_or(false),
+        keys: enforces.unwrap_or(false).then(Rc::default),
         stop_on: Vec::new(),
     }
 }
@@ -159,7 +161,7 @@ fn registered(from: &NodeInfo) -> Source {
         peer_id: peer.peer_id,
         name: from.name.clone(),
         accepts: selection(&peer.include, &peer.exclude),
-        enforces: peer.enforces,
+        keys: peer.enforces.then(Rc::default),
         stop_on: peer.stop_on,
     }
 }

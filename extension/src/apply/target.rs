@@ -11,6 +11,7 @@ use pgrx::pg_sys::{Datum, Oid};
 use syncjournal_core::merge::Value;
 use syncjournal_core::{Column, RelationLayout, RowId, Version};
 
+use super::foreign_keys::{ForeignKeys, Touched, Watcher};
 use crate::capture;
 use crate::error::{Failure, corrupted};
 use crate::layout::{self, StoredLayout, Tracked};
@@ -50,6 +51,11 @@ pub struct Target {
     leaves: Vec<Leaf>,
     /// The leaf that holds the row found last; looked into first the next time.
     at: usize,
+    /// Where foreign keys are enforced.
+    keys: Option<Rc<ForeignKeys>>,
+    touched: Touched,
+    /// Whose entry takes rows away, if it is not their own.
+    blamed: Option<RowId>,
 }
 
 /// A plain table, or one partition.
@@ -58,6 +64,7 @@ struct Leaf {
     writer: RowWriter,
     tracked: Rc<Tracked>,
     defaults: Defaults,
+    watcher: Option<Watcher>,
     /// For each column of the root (by number less one) the column here, none where dropped.
     of_root: Vec<Option<usize>>,
 }
@@ -65,6 +72,11 @@ struct Leaf {
 impl Target {
     /// Opens a tracked table for writing.
     pub fn open(tracked: &Tracked) -> Self {
+        Self::enforcing(tracked, None)
+    }
+
+    /// Opens a tracked table for writing; `keys` where its foreign keys are enforced.
+    pub fn enforcing(tracked: &Tracked, keys: Option<&Rc<ForeignKeys>>) -> Self {
         let root = OpenTable::for_writing(tracked.root);
         let mut target = Self {
             root: tracked.root,
@@ -76,6 +88,9 @@ impl Target {
             partitioned: None,
             leaves: Vec::new(),
             at: 0,
+            keys: keys.cloned(),
+            touched: Touched::default(),
+            blamed: None,
         };
         if root.is_partitioned() {
             let router = Router::open(&root);
@@ -119,7 +134,9 @@ impl Target {
         });
         let ours = Ours { identity: tracked.identity, version: tracked.version };
         let writer = RowWriter::open(table, index, ours, tracked.run_triggers);
-        Leaf { writer, tracked, defaults, of_root }
+        let keys = self.keys.as_ref();
+        let watcher = keys.and_then(|keys| Watcher::of(keys, tracked.relid));
+        Leaf { writer, tracked, defaults, watcher, of_root }
     }
 
     /// Closes, and gives the rows whose unique and exclusion constraints are still to be checked.
@@ -135,6 +152,21 @@ impl Target {
             root.close();
         }
         suspects
+    }
+
+    /// Rows that are deleted from now on go by the entry of this row: a TRUNCATE's.
+    pub fn blame(&mut self, row: Option<RowId>) {
+        self.blamed = row;
+    }
+
+    /// Between frames: keeps little of what foreign keys have to be checked for.
+    pub fn thin_out(&mut self) {
+        self.touched.thin_out();
+    }
+
+    /// What foreign keys have to be checked for, since it was asked last.
+    pub fn touched(&mut self) -> Touched {
+        std::mem::take(&mut self.touched)
     }
 
     /// The layout that the table has here.
@@ -184,7 +216,7 @@ impl Target {
         let _owner = RunAs::restricted(self.owner);
         let place = self.leaf_for_insert(row, version, values.clone());
         let leaf = &mut self.leaves[place];
-        let Leaf { writer, tracked, defaults, .. } = leaf;
+        let Leaf { writer, tracked, defaults, watcher, .. } = leaf;
         let (datums, nulls) = writer.fresh();
         nulls.fill(true);
         if !defaults.is_empty() {
@@ -196,7 +228,11 @@ impl Target {
         }
         assign(tracked, datums, nulls, values);
         identify(tracked, datums, nulls, row, version);
-        written(writer, RowWriter::insert)
+        let written = written(writer, RowWriter::insert);
+        if let Some(watcher) = watcher.as_ref().filter(|_| written == Written::Done) {
+            watcher.inserted(&mut self.touched, row, true);
+        }
+        written
     }
 
     /// Changes columns of the current row, and its version.
@@ -211,17 +247,35 @@ impl Target {
         if place != self.at {
             return self.move_to(place, row, version, changes);
         }
-        let Leaf { writer, tracked, .. } = &mut self.leaves[place];
+        let Leaf { writer, tracked, watcher, .. } = &mut self.leaves[place];
         let (datums, nulls) = writer.copy_current();
         assign(tracked, datums, nulls, changes);
         identify(tracked, datums, nulls, row, version);
-        written(writer, RowWriter::update)
+        let written = written(writer, RowWriter::update);
+        if let Some(watcher) = watcher.as_ref().filter(|_| written == Written::Done) {
+            let (old, new) = writer.change();
+            watcher.updated(&mut self.touched, row, old, new);
+        }
+        written
     }
 
     /// Deletes the current row.
     pub fn delete(&mut self) -> Written {
         let _owner = RunAs::restricted(self.owner);
-        written(&mut self.leaves[self.at].writer, RowWriter::delete)
+        self.remove()
+    }
+
+    fn remove(&mut self) -> Written {
+        let Leaf { writer, watcher, tracked, .. } = &mut self.leaves[self.at];
+        let written = written(writer, RowWriter::delete);
+        if let Some(watcher) = watcher.as_ref().filter(|_| written == Written::Done) {
+            let old = writer.current();
+            if let Some(row) = old.uuid(tracked.identity) {
+                let row = self.blamed.unwrap_or(RowId(row));
+                watcher.removed(&mut self.touched, row, old);
+            }
+        }
+        written
     }
 
     /// The row's partition key has changed: it leaves one partition and enters another.
@@ -233,12 +287,17 @@ impl Target {
         changes: impl Iterator<Item = Assignment<'a>>,
     ) -> Written {
         self.fill_from_current(place, row, version, changes);
-        let deleted = written(&mut self.leaves[self.at].writer, RowWriter::delete);
+        let deleted = self.remove();
         if deleted != Written::Done {
             return deleted;
         }
         self.at = place;
-        written(&mut self.leaves[place].writer, RowWriter::insert)
+        let Leaf { writer, watcher, .. } = &mut self.leaves[place];
+        let written = written(writer, RowWriter::insert);
+        if let Some(watcher) = watcher.as_ref().filter(|_| written == Written::Done) {
+            watcher.inserted(&mut self.touched, row, false);
+        }
+        written
     }
 
     /// Makes the fresh row of another leaf from the current one and the changes.

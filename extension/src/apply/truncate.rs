@@ -92,6 +92,7 @@ impl Table {
         // Its node had seen what came before it.
         self.settle_postponed();
         let summary = summary_of(entry);
+        self.target.blame(Some(entry.row));
         for (table, identity, version_column) in self.target.tables() {
             let mut from = RowAddress::first();
             loop {
@@ -106,6 +107,7 @@ impl Table {
                 }
             }
         }
+        self.target.blame(None);
         self.truncations.add(entry.version, summary);
         self.tombstones.set_truncated(entry.version);
         Applied::Deleted

@@ -12,6 +12,7 @@ pub mod lock;
 pub mod memory;
 pub mod open_table;
 pub mod postponed;
+pub mod prepared;
 pub mod query;
 pub mod random;
 pub mod role;

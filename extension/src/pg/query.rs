@@ -175,6 +175,10 @@ impl Row {
         self.get(column).map(|datum| datum.value() as i32)
     }
 
+    pub fn oid(&self, column: i32) -> Option<Oid> {
+        self.get(column).map(|datum| Oid::from(datum.value() as u32))
+    }
+
     /// Also xid8 and pg_lsn.
     pub fn int8(&self, column: i32) -> Option<i64> {
         self.get(column).map(|datum| datum.value() as i64)
@@ -213,7 +217,7 @@ impl Row {
 
 /// # Safety
 /// A statement must just have been run on the open connection.
-unsafe fn each_row(each: &mut impl FnMut(&Row)) {
+pub(super) unsafe fn each_row(each: &mut impl FnMut(&Row)) {
     // SAFETY: the result belongs to the open connection; a statement in `each` may replace the
     // global, not the result.
     unsafe {
@@ -255,7 +259,7 @@ unsafe fn plan(sql: &'static str, args: &[Arg<'_>]) -> pg_sys::SPIPlanPtr {
 }
 
 /// Values and null flags as SPI wants them.
-fn bind(args: &[Arg<'_>]) -> (Vec<Datum>, Vec<std::ffi::c_char>) {
+pub(super) fn bind(args: &[Arg<'_>]) -> (Vec<Datum>, Vec<std::ffi::c_char>) {
     let values = args.iter().map(Arg::datum).collect();
     let null = |arg: &Arg<'_>| matches!(arg, Arg::NoUuid | Arg::NoText);
     let nulls = args.iter().map(|arg| if null(arg) { b'n' } else { b' ' } as _).collect();

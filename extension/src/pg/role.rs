@@ -25,6 +25,16 @@ impl RunAs {
         )
     }
 
+    /// As the owner of a table that is read to verify a constraint, as its triggers would.
+    pub fn checking(role: Oid) -> Self {
+        Self::switch(
+            role,
+            pg_sys::SECURITY_LOCAL_USERID_CHANGE
+                | pg_sys::SECURITY_RESTRICTED_OPERATION
+                | pg_sys::SECURITY_NOFORCE_RLS,
+        )
+    }
+
     fn switch(role: Oid, flags: u32) -> Self {
         let (mut user, mut context) = (Oid::INVALID, 0);
         // SAFETY: valid out-pointers; the abort of a (sub)transaction restores both values.

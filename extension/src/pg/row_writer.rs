@@ -166,6 +166,17 @@ impl RowWriter {
         }
     }
 
+    /// The row before and after the update that was just done.
+    pub fn change(&self) -> (RowView<'_>, RowView<'_>) {
+        // SAFETY: the slots keep both until the next look-up or change.
+        let new = unsafe {
+            slot_values(self.fresh);
+            let (values, nulls) = slot_arrays(self.fresh);
+            RowView::new(&*values, &*nulls)
+        };
+        (self.current(), new)
+    }
+
     /// The row to be written next: every element must be set before the row is written.
     pub fn fresh(&mut self) -> (&mut [Datum], &mut [bool]) {
         // SAFETY: clearing makes the arrays ours; `self` is borrowed as long as they are.

@@ -11,7 +11,7 @@ use syncjournal_core::{Operation, RowId, Version, frame};
 use super::problem::Problem;
 use super::rounds::{Care, alone, run};
 use super::shelf::{failed_again, release};
-use super::violation::{Excluded, Rivals, Violation, duplicates};
+use super::violation::{Excluded, Rivals, Violation, violations};
 use super::waiting::{self, Waiting, Wanted, Watch};
 use crate::apply::AsReplica;
 use crate::apply::layer::{Laid, Layer};
@@ -55,8 +55,11 @@ pub fn after_call(watch: &Watch, outcome: &Outcome) {
         return;
     }
     waiting::wake();
-    let parents = outcome.inserted > 0;
-    retry(waiting::due(&Wanted { ids: &watch.found, parents, most: MOST_AFTER_CALL }));
+    // What waits since this call may be what another has waited for: a parent with its new key,
+    // and the child that follows it.
+    let Outcome { inserted, updated, deleted, quarantined, .. } = *outcome;
+    let keys = inserted + updated + deleted + quarantined > 0;
+    retry(waiting::due(&Wanted { ids: &watch.found, keys, most: MOST_AFTER_CALL }));
 }
 
 /// Tries one entry, or all; gives the number of those that went.
@@ -105,7 +108,7 @@ fn retry_due_quarantine() -> i64 {
     waiting::wake();
     let none = std::collections::HashSet::new();
     loop {
-        let found = waiting::due(&Wanted { ids: &none, parents: false, most: BATCH });
+        let found = waiting::due(&Wanted { ids: &none, keys: false, most: BATCH });
         if found.is_empty() || begun.elapsed() > PATIENCE {
             return released;
         }
@@ -142,7 +145,7 @@ fn round(
     excluded: &Excluded,
 ) -> Result<i64, Vec<Violation>> {
     let mut routes: HashMap<i32, Rc<Route>> = HashMap::new();
-    let mut layer = (care == Care::Together).then(|| Layer::new(source.peer_id));
+    let mut layer = (care == Care::Together).then(|| Layer::new(source));
     let mut laid = Laid::default();
     let mut fates = Vec::new();
     for waiting in entries {
@@ -165,7 +168,7 @@ fn round(
         layer.settle_postponed();
         laid.add(layer.close());
     }
-    let violations = duplicates(&laid.suspects);
+    let violations = violations(&laid);
     if !violations.is_empty() {
         return Err(violations);
     }
@@ -184,7 +187,7 @@ fn round(
 
 fn lay_alone(source: &Source, waiting: &Waiting, fit: &Rc<Fit>, laid: &mut Laid) -> Fate {
     let one = alone(source, || {
-        let mut layer = Layer::new(source.peer_id);
+        let mut layer = Layer::new(source);
         let fate = lay(waiting, fit, &mut layer);
         layer.settle_postponed();
         (fate, layer.close())

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use pgrx::PgSqlErrorCode;
 use syncjournal_core::{RowId, Version};
 
 use super::problem::Problem;
+use crate::apply::foreign_keys;
+use crate::apply::layer::Laid;
 use crate::layout;
 use crate::pg::catalog;
 use crate::pg::postponed::Suspect;
@@ -69,9 +72,23 @@ impl Excluded {
     }
 }
 
+/// What stands against constraints, now that all entries of the call have been laid.
+pub fn violations(laid: &Laid) -> Vec<Violation> {
+    let mut violations = duplicates(&laid.suspects);
+    violations.extend(foreign_keys::broken(&laid.touched).into_iter().map(|broken| {
+        let code = PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION;
+        let problem = Problem::new(code, broken.message).detail(broken.detail).hint(
+            "It is tried again by itself when the other row has come or gone, or by \
+                syncjournal.retry_quarantine().",
+        );
+        Violation { relation_id: broken.relation_id, row: broken.row, problem, rivals: None }
+    }));
+    violations
+}
+
 /// The rows whose keys are taken still, now that all entries of the call have been laid. Takes them
 /// out of their tables: the call is rolled back if there are any.
-pub fn duplicates(suspects: &[Suspect]) -> Vec<Violation> {
+fn duplicates(suspects: &[Suspect]) -> Vec<Violation> {
     let mut violations: Vec<Violation> = Vec::new();
     if suspects.is_empty() || problem_with(suspects).is_none() {
         return violations;

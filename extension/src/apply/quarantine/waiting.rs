@@ -96,8 +96,8 @@ impl Waiting {
 pub struct Wanted<'a> {
     /// Rows of these were touched.
     pub ids: &'a HashSet<i64>,
-    /// Rows came, which others may refer to.
-    pub parents: bool,
+    /// Rows changed: a parent may have come, or the last child of one gone.
+    pub keys: bool,
     pub most: i64,
 }
 
@@ -119,7 +119,7 @@ pub fn due(wanted: &Wanted<'_>) -> Vec<Waiting> {
         order by version, quarantine_id limit $3 for update skip locked",
         &[
             Arg::Text(&format!("{{{}}}", ids.join(","))),
-            Arg::Bool(wanted.parents),
+            Arg::Bool(wanted.keys),
             Arg::Int8(wanted.most),
         ],
     )
