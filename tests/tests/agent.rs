@@ -6,6 +6,7 @@ mod connections;
 mod fan_out;
 mod live;
 mod restarts;
+mod shapes;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -131,7 +131,9 @@ impl<'a> Feed<'a> {
         let to = due.as_ref().map_or_else(|| self.position.clone(), |due| due.snapshot.clone());
         let rows = !self.batch.is_empty();
         if rows || to != self.position {
-            let cut = self.cut(&to);
+            let target = self.ends.target.database.identity.node_id;
+            let received = due.as_ref().and_then(|due| due.received.get(&target).cloned());
+            let cut = self.cut(&to, received);
             let totals = self.ends.target.apply(&cut.data, cut.continues).await?;
             tracing::debug!(
                 entries = cut.entries,
@@ -155,11 +157,11 @@ impl<'a> Feed<'a> {
 
     /// Checksum and compression of a large row take their time. The stream's reader, which must
     /// report meanwhile, may have been woken on this very thread: it is let go elsewhere.
-    fn cut(&mut self, to: &Snapshot) -> Cut {
+    fn cut(&mut self, to: &Snapshot, received: Option<Snapshot>) -> Cut {
         if self.batch.is_full() {
-            block_in_place(|| self.batch.cut(&self.position, to))
+            block_in_place(|| self.batch.cut(&self.position, to, received))
         } else {
-            self.batch.cut(&self.position, to)
+            self.batch.cut(&self.position, to, received)
         }
     }
 
@@ -180,9 +182,9 @@ impl<'a> Feed<'a> {
             tracing::info!("the source's list for the peer has changed");
             self.layouts = Layouts::new(offer)?;
         }
-        // An idle session with a target that is gone would look well for ever.
-        if !self.moved() && !self.batch.is_open() {
-            self.ends.target.ping().await?;
+        // Also seen by it: an idle session with a target that is gone would look well for ever.
+        if !self.batch.is_open() {
+            self.ends.target.retry_quarantine().await?;
         }
         Ok(Turn::GoOn)
     }

@@ -150,6 +150,7 @@ impl<'a> Live<'a> {
             if !self.ends.offer().await?.active {
                 return Ok(Event::Deactivated);
             }
+            self.ends.target.retry_quarantine().await?;
         }
         self.window_if_any().await
     }

@@ -77,6 +77,7 @@ pub(crate) async fn sync_flow(
             break;
         }
     }
+    ends.target.retry_quarantine().await?;
     report.unsettled = ends.target.unsettled(&ends.target_peer).await?;
     Ok(report)
 }

@@ -107,8 +107,14 @@ impl Batch {
     }
 
     /// Makes the part. The last one of a set takes the target from `from` to `to`; within a
-    /// transaction there is no position to be at.
-    pub(crate) fn cut(&mut self, from: &Snapshot, to: &Snapshot) -> Cut {
+    /// transaction there is no position to be at. `received` is how far the source was with the
+    /// target when it was at `to`.
+    pub(crate) fn cut(
+        &mut self,
+        from: &Snapshot,
+        to: &Snapshot,
+        received: Option<Snapshot>,
+    ) -> Cut {
         let continues = self.open.is_some();
         if continues {
             self.writer.end();
@@ -124,8 +130,7 @@ impl Batch {
             destination_id: Some(self.destination.1),
             from: from.clone(),
             to: to.clone(),
-            // The agent confirms what it has applied by itself.
-            received: None,
+            received,
             include: self.lists.0.clone(),
             exclude: self.lists.1.clone(),
             created_at: now_micros(),
@@ -215,7 +220,7 @@ mod tests {
             batch.commit(Lsn(xid));
         }
         let (from, to) = (Snapshot::empty(), "5:5:".parse().unwrap());
-        let cut = batch.cut(&from, &to);
+        let cut = batch.cut(&from, &to, None);
         assert!(!cut.continues);
         assert_eq!(cut.entries, 12);
         let part = SetPart::parse(&cut.data).unwrap();
@@ -234,11 +239,11 @@ mod tests {
             while !batch.is_full() {
                 batch.add(&row(20, 1 << 20), &layout());
             }
-            cuts.push(batch.cut(&position, &position));
+            cuts.push(batch.cut(&position, &position, None));
         }
         assert!(batch.is_open());
         batch.commit(Lsn(9));
-        cuts.push(batch.cut(&position, &position));
+        cuts.push(batch.cut(&position, &position, None));
         assert!(!batch.is_open());
         let parts: Vec<_> = cuts.iter().map(|cut| SetPart::parse(&cut.data).unwrap()).collect();
         let flags: Vec<_> =

@@ -6,6 +6,8 @@ use crate::database::Database;
 use crate::error::{Error, Kind, Result};
 use crate::net::SessionName;
 use crate::replication::Lsn;
+use std::collections::HashMap;
+use std::sync::Arc;
 use syncjournal_core::Snapshot;
 use syncjournal_core::pattern::Selection;
 use tokio_postgres::Row;
@@ -45,6 +47,8 @@ impl Offer {
 pub(crate) struct StreamPosition {
     pub(crate) snapshot: Snapshot,
     pub(crate) lsn: Lsn,
+    /// What had come from other nodes by then: how far the source was with each.
+    pub(crate) received: Arc<HashMap<Uuid, Snapshot>>,
 }
 
 impl Source {
@@ -152,12 +156,23 @@ impl Source {
         let row = self
             .database
             .session
-            .query_one("select p.snapshot::text, p.lsn from syncjournal.stream_position() p", &[])
+            .query_one("select p.snapshot::text, p.lsn, p.received::text from syncjournal.stream_position() p", &[])
             .await
             .map_err(|error| self.explain(error))?;
         let text: String = row.try_get(0).map_err(|error| self.explain(error))?;
         let lsn: Lsn = row.try_get(1).map_err(|error| self.explain(error))?;
-        Ok(StreamPosition { snapshot: parse_snapshot(&text)?, lsn })
+        let received: String = row.try_get(2).map_err(|error| self.explain(error))?;
+        let unreadable = || Error::protocol("the source's positions cannot be read");
+        let received: HashMap<String, String> =
+            serde_json::from_str(&received).map_err(|error| unreadable().caused_by(error))?;
+        let received = received
+            .into_iter()
+            .map(|(node, text)| {
+                let node = Uuid::parse_str(&node).map_err(|error| unreadable().caused_by(error))?;
+                Ok((node, parse_snapshot(&text)?))
+            })
+            .collect::<Result<_>>()?;
+        Ok(StreamPosition { snapshot: parse_snapshot(&text)?, lsn, received: Arc::new(received) })
     }
 
     /// Whether the journal holds anything that the peer has not confirmed.

@@ -130,9 +130,20 @@ impl Target {
         self.in_set
     }
 
-    /// Finds out whether the session still stands.
-    pub(crate) async fn ping(&self) -> Result<()> {
-        self.command("").await
+    /// Tries what stands in quarantine and whose time has come; cheap where there is nothing. Also
+    /// finds out whether the session still stands.
+    pub(crate) async fn retry_quarantine(&self) -> Result<()> {
+        let row = self
+            .database
+            .session
+            .query_one("select syncjournal.retry_due_quarantine()", &[])
+            .await
+            .map_err(|error| self.explain(error))?;
+        let applied: i64 = row.try_get(0).map_err(|error| self.explain(error))?;
+        if applied > 0 {
+            tracing::info!(applied, "entries left the quarantine");
+        }
+        Ok(())
     }
 
     async fn command(&self, command: &str) -> Result<()> {

@@ -187,7 +187,7 @@ fn a_pattern_that_matches_nothing_is_an_error() {
 }
 
 #[test]
-fn a_missing_column_at_the_target_is_named_and_nothing_is_applied() {
+fn a_missing_column_at_the_target_leaves_its_rows_in_quarantine() {
     let (hq, branch) = pair();
     furnish(&hq, "hq");
     branch.exec(
@@ -197,10 +197,21 @@ fn a_missing_column_at_the_target_is_named_and_nothing_is_applied() {
          select syncjournal.add_peer('hq', stop_on => '{42}')",
     );
     hq.exec("insert into item values (1, 'one')");
-    let finished = run(&link(&hq, &branch, "mode = \"once\""), &["sync"]);
-    assert_eq!(finished.code, Some(1), "{finished:#?}");
-    assert!(finished.stderr.contains("label"), "{}", finished.stderr);
-    assert_eq!(count(&branch), 0);
+    let config = link(&hq, &branch, "mode = \"once\"");
+    for _ in 0..2 {
+        let finished = run(&config, &["sync", "--json"]);
+        assert_eq!(finished.code, Some(3), "{finished:#?}");
+        assert!(finished.stdout.contains("\"unsettled\": 1"), "{finished:#?}");
+        assert_eq!(count(&branch), 0);
+    }
+    assert!(branch.text("select error from syncjournal.quarantine").contains("label"));
+    let told = done(&config, &["status", "--json"]).stdout;
+    let status: serde_json::Value = serde_json::from_str(&told).expect("it is JSON");
+    assert_eq!(status[0]["quarantined"], 1, "{told}");
+    // The cause goes, and the next sync tries again by itself.
+    branch.exec("alter table item add column label text");
+    done(&config, &["sync"]);
+    assert_eq!(branch.text("select label from item"), "one");
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use syncjournal_tests::{
-    Agent, AgentCommand, Cluster, Db, Options, assert_same_rows, shared, table_rows, wait_until,
-    wait_until_within,
+    Agent, AgentCommand, Cluster, Db, Options, assert_same_rows, shared, table_rows, triple,
+    wait_until, wait_until_within,
 };
 
+use super::fan_out::{states, wait_until_all_stream};
 use super::{Config, agent_dsn, count, furnish, link, offices};
 
 /// A slot waits for the open transactions of its whole cluster, which other tests share.
@@ -282,21 +283,52 @@ fn a_stopped_agent_leaves_no_slot_behind() {
 }
 
 #[test]
-fn an_error_that_needs_a_person_is_seen_in_status_and_waited_out() {
+fn what_cannot_be_applied_waits_in_quarantine_and_is_tried_again() {
     let (hq, branch) = offices();
     let config = link(&hq, &branch, "");
-    let _agent = Agent::run(&config);
+    let agent = Agent::run(&config);
     wait_for_state(&config, "streaming");
+    branch.exec("alter table item add constraint dear check (amount < 10)");
+    hq.exec("insert into item values (1, 'dear', 10)");
+    hq.exec("insert into item values (2, 'cheap')");
+    wait_until("the other row comes", || count(&branch) == 1);
+    let told = AgentCommand::new(&config).args(&["status", "--json"]).finish().stdout;
+    let status: serde_json::Value = serde_json::from_str(&told).expect("it is JSON");
+    assert_eq!((&status[0]["state"], &status[0]["quarantined"]), (&"streaming".into(), &1.into()));
+    branch.exec("alter table item drop constraint dear");
+    wait_until("it is tried again", || same(&hq, &branch));
+    assert!(!agent.stderr().contains("will try again"), "{}", agent.stderr());
+}
+
+#[test]
+fn an_error_that_stops_the_link_is_seen_in_status_and_waited_out() {
+    let (hq, branch, other) = triple();
+    for (db, name) in [(&hq, "hq"), (&branch, "branch"), (&other, "other")] {
+        furnish(db, name);
+    }
+    let dsns = [agent_dsn(&hq), agent_dsn(&branch), agent_dsn(&other)];
+    let config = Config::new(&[("hq", &dsns[0]), ("branch", &dsns[1]), ("other", &dsns[2])])
+        .link("hq", "branch", "stop_on = [\"23\"]")
+        .link("hq", "other", "")
+        .0;
+    let _agent = Agent::run(&config);
+    wait_until_all_stream(&config);
     branch.exec("alter table item add check (amount < 10)");
     branch.exec("select syncjournal.alter_peer('hq', stop_on => '{23}')");
     hq.exec("insert into item values (1, 'dear', 10)");
     let last_error = "select coalesce(max(last_error), '') from syncjournal.stat_peer";
     wait_until("the target shows it", || branch.text(last_error).contains("item_amount_check"));
-    let told = AgentCommand::new(&config).args(&["status", "--json"]).finish().stdout;
-    assert!(told.contains("item_amount_check"), "{told}");
+    wait_until("the state is failing", || states(&config)[0].1 == "failing");
+    let told = AgentCommand::new(&config).arg("status").finish().stdout;
+    assert!(told.contains("hq-branch (hq to branch): "), "{told}");
+    assert!(told.contains("item_amount_check") && told.contains("23514"), "{told}");
     hq.exec("insert into item values (2, 'waits behind it')");
+    wait_until("the other link goes on", || same(&hq, &other));
+    assert_eq!(states(&config)[1].1, "streaming");
+    assert_eq!(count(&branch), 0);
     branch.exec("alter table item drop constraint item_amount_check");
     wait_until("both rows come, in order", || same(&hq, &branch));
+    wait_until_all_stream(&config);
 }
 
 #[test]

@@ -389,7 +389,11 @@ mod tests {
         let log = log();
         transaction(&log, 10, 5);
         transaction(&log, 12, 5);
-        let position = |text: &str| StreamPosition { snapshot: text.parse().unwrap(), lsn: Lsn(1) };
+        let position = |text: &str| StreamPosition {
+            snapshot: text.parse().unwrap(),
+            lsn: Lsn(1),
+            received: Arc::default(),
+        };
         // 10 waits for its synchronous standby.
         log.set_position(position("10:13:10"));
         let joined = log.join();
