@@ -300,3 +300,35 @@ fn prune_visits_every_node() {
     let told = done(&link(&hq, &branch, ""), &["prune"]).stdout;
     assert!(told.contains("branch") && told.contains("hq"), "{told}");
 }
+
+#[test]
+fn check_compares_the_rules_of_both_ends() {
+    let (hq, branch) = offices();
+    let one_way = link(&hq, &branch, "");
+    let both = one_way.replace("destination =", "direction = \"both\"\ndestination =");
+    assert!(done(&both, &["check"]).stdout.contains("settle conflicts alike"));
+    hq.exec(
+        "select syncjournal.alter_tracking('item', conflict_policy => 'merge_columns',
+             counters => '{amount}')",
+    );
+    let told = done(&one_way, &["check"]).stdout;
+    assert!(told.contains("policy last_update_wins here, merge_columns at the source"), "{told}");
+    let finished = run(&both, &["check"]);
+    assert_eq!(finished.code, Some(3), "{finished:#?}");
+    assert!(finished.stdout.contains("counters => '{amount}'"), "{}", finished.stdout);
+    for db in [&hq, &branch] {
+        db.exec(
+            "select syncjournal.alter_tracking('item', conflict_policy => 'node_priority',
+                 counters => '{}')",
+        );
+        let own: String = db.text("select node_id::text from syncjournal.node where is_local");
+        db.exec(&format!("select syncjournal.set_node_priority('{{{own}}}')"));
+    }
+    let finished = run(&both, &["check"]);
+    assert_eq!(finished.code, Some(3), "{finished:#?}");
+    assert!(finished.stdout.contains("set_node_priority("), "{}", finished.stdout);
+    branch.exec("select syncjournal.alter_tracking('item', conflict_policy => 'keep_local')");
+    let finished = run(&both, &["check"]);
+    assert_eq!(finished.code, Some(3), "{finished:#?}");
+    assert!(finished.stdout.contains("policy keep_local and a link both ways"), "{finished:#?}");
+}

@@ -1,5 +1,7 @@
 //! `check`: the prerequisites at both ends of a link, each with its remedy. Changes nothing.
 
+mod rules;
+
 use crate::config::{Config, Flow, Mode};
 use crate::database::Database;
 use crate::error::{Error, Result};
@@ -238,7 +240,8 @@ async fn check_tables(
         let detail = format!("{count} tables are selected and are there at both ends");
         findings.add(node, "tables", Severity::Ok, &detail, "");
     }
-    Ok(())
+    let passes = |schema: &str, table: &str| passes(&&(schema.to_owned(), table.to_owned()));
+    rules::check(&source.database, target, flow, passes, findings).await
 }
 
 async fn tracked(database: &Database) -> Result<BTreeSet<(String, String)>> {
