@@ -2,6 +2,7 @@
 
 use syncjournal_tests::{
     Db, SqlError, apply_set, assert_same_rows, carry, confirm_set, introduce, pair, prepare_set,
+    triple,
 };
 
 use super::{CODES, offices, rows, waiting};
@@ -187,6 +188,91 @@ fn errors_that_are_to_stop_the_link_do() {
     assert_eq!(error.sqlstate, "42P01");
     branch.exec("select syncjournal.alter_peer('hq', stop_on => '{}')");
     assert_eq!(apply_set(&branch, &set).quarantined, 2);
+}
+
+#[test]
+fn what_waits_at_a_hub_travels_on() {
+    let (hq, hub, branch) = triple();
+    introduce(&[(&hq, "hq"), (&hub, "hub"), (&branch, "branch")]);
+    for db in [&hq, &hub, &branch] {
+        db.exec("create table item (id int primary key, label text)");
+        db.exec("select syncjournal.track('item')");
+    }
+    hub.exec("alter table item add constraint short check (length(label) < 5)");
+    for db in [&hq, &branch] {
+        db.exec("create table more (id int primary key); select syncjournal.track('more')");
+    }
+    carry(&hq, &hub, "full");
+    carry(&hub, &branch, "full");
+    hq.exec("insert into item values (1, 'far too long'), (2, 'ok'); insert into more values (1)");
+    hq.exec("update item set label = 'still too long' where id = 1");
+    assert_eq!(carry(&hq, &hub, "changes").quarantined, 3);
+    assert_eq!(carry(&hub, &branch, "changes").quarantined, 0);
+    assert_same_rows(&hq, &branch, "item");
+    assert_same_rows(&hq, &branch, "more");
+    hub.exec("alter table item drop constraint short");
+    hub.exec("create table more (id int primary key); select syncjournal.track('more')");
+    assert_eq!(hub.query_one::<i64>("select syncjournal.retry_quarantine()"), 3);
+    for table in ["item", "more"] {
+        assert_same_rows(&hq, &hub, table);
+    }
+}
+
+#[test]
+fn deletes_and_truncations_that_are_refused_wait_too() {
+    let (hq, branch) = offices(
+        CODES,
+        "create function keep() returns trigger language plpgsql as $$
+             begin
+                 raise exception 'row % stays', old.id;
+             end $$;
+         create trigger keep before delete on item for each row when (old.code = 1)
+             execute function keep();
+         alter table item enable always trigger keep",
+    );
+    hq.exec("insert into item values (1, 1, 'kept'), (2, 2, 'b'), (3, 3, 'c')");
+    carry(&hq, &branch, "changes");
+    hq.exec("delete from item where id < 3");
+    let done = carry(&hq, &branch, "changes");
+    assert_eq!((done.deleted, done.quarantined), (1, 1));
+    assert_eq!(waiting(&branch), ["P0001 DELETE"]);
+    hq.exec("truncate item");
+    hq.exec("insert into item values (4, 4, 'd')");
+    let done = carry(&hq, &branch, "changes");
+    assert_eq!((done.inserted, done.quarantined), (1, 1));
+    assert_eq!(waiting(&branch), ["P0001 DELETE", "P0001 TRUNCATE"]);
+    branch.exec("drop trigger keep on item");
+    assert_eq!(branch.query_one::<i64>("select syncjournal.retry_due_quarantine()"), 2);
+    assert_same_rows(&hq, &branch, "item");
+}
+
+#[test]
+fn many_entries_wait_and_flow() {
+    let (hq, branch) = pair();
+    introduce(&[(&hq, "hq"), (&branch, "branch")]);
+    for db in [&hq, &branch] {
+        db.exec("create table other (id int primary key); select syncjournal.track('other')");
+    }
+    carry(&hq, &branch, "full");
+    hq.exec("create table item (id int primary key, label text); select syncjournal.track('item')");
+    hq.exec("insert into item select i, 'n' || i from generate_series(1, 20000) i");
+    let begun = std::time::Instant::now();
+    assert_eq!(carry(&hq, &branch, "changes").quarantined, 20_000);
+    let aside = begun.elapsed();
+    // Calls for other tables are not held up by them.
+    hq.exec("insert into other values (1)");
+    let begun = std::time::Instant::now();
+    assert_eq!(carry(&hq, &branch, "changes").inserted, 1);
+    let other = begun.elapsed();
+    branch.exec("create table item (id int primary key, label text)");
+    branch.exec("select syncjournal.track('item')");
+    let begun = std::time::Instant::now();
+    while branch.query_one::<i64>("select syncjournal.retry_due_quarantine()") > 0 {}
+    let flow = begun.elapsed();
+    assert_same_rows(&hq, &branch, "item");
+    assert_eq!(waiting(&branch), Vec::<String>::new());
+    assert!(aside.as_secs() < 60 && other.as_secs() < 5 && flow.as_secs() < 60);
+    println!("set aside in {aside:?}, another call {other:?}, laid in {flow:?}");
 }
 
 /// What apply says of a part that it does not take.
