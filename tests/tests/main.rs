@@ -10,6 +10,7 @@ mod constraints;
 mod convergence;
 mod demo;
 mod digest;
+mod docs;
 mod echo;
 mod harness;
 mod history;
