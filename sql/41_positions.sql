@@ -48,6 +48,8 @@ begin
     elsif made.confirmed_at is not null then
         return;
     end if;
+    -- The peer, the sets, the totals: whoever locks them does so in this order.
+    perform from syncjournal.registered_peer p where p.peer_id = made.peer_id for no key update;
     update syncjournal.set_log s set confirmed_at = now() where s.set_id = confirm_sync.set_id;
     -- Counted here and not when the set is made: an agent applies a set while its making is under
     -- way, and two that bring sets opposite ways would wait for each other's totals, unseen by

@@ -112,8 +112,9 @@ fn apply_part(part: &SetPart<'_>, bytes: usize) -> Outcome {
         outcome
     };
     position.advance(header);
-    position::record(header, source.peer_id, bytes, &outcome);
+    // In the order in which confirm_sync() locks: the peer, the sets, the totals.
     position::confirm_what_arrived(header, source.peer_id);
+    position::record(header, source.peer_id, bytes, &outcome);
     outcome
 }
 

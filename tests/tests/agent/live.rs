@@ -141,6 +141,17 @@ fn both_ways_and_nothing_goes_round() {
     let entries = "select count(*) from syncjournal.change";
     assert_eq!(hq.query_one::<i64>(entries), 200);
     assert_eq!(branch.query_one::<i64>(entries), 200);
+    // What went out may be pruned once the other end says in its own stream that it has it.
+    let newest: String = hq.text("select max(xid)::text from syncjournal.journal");
+    let said = format!(
+        "select coalesce(pg_snapshot_xmin(has_said) > '{newest}'::xid8, false)
+         from syncjournal.registered_peer"
+    );
+    wait_until("the branch has said what it has", || {
+        hq.exec("update item set amount = amount + 1 where id = 101");
+        branch.exec("update item set amount = amount + 1 where id = 102");
+        hq.query_one(&said)
+    });
 }
 
 #[test]
