@@ -193,8 +193,7 @@ fn a_missing_column_at_the_target_leaves_its_rows_in_quarantine() {
     branch.exec(
         "select syncjournal.create_node('branch');
          create table item (id int primary key, amount int);
-         select syncjournal.track('item');
-         select syncjournal.add_peer('hq', stop_on => '{42}')",
+         select syncjournal.track('item')",
     );
     hq.exec("insert into item values (1, 'one')");
     let config = link(&hq, &branch, "mode = \"once\"");
@@ -212,6 +211,23 @@ fn a_missing_column_at_the_target_leaves_its_rows_in_quarantine() {
     branch.exec("alter table item add column label text");
     done(&config, &["sync"]);
     assert_eq!(branch.text("select label from item"), "one");
+}
+
+#[test]
+fn an_error_of_a_class_that_stops_the_link_is_named_and_nothing_is_applied() {
+    let (hq, branch) = pair();
+    furnish(&hq, "hq");
+    branch.exec(
+        "select syncjournal.create_node('branch');
+         create table item (id int primary key, amount int);
+         select syncjournal.track('item');
+         select syncjournal.add_peer('hq', stop_on => '{42}')",
+    );
+    hq.exec("insert into item values (1, 'one')");
+    let finished = run(&link(&hq, &branch, "mode = \"once\""), &["sync"]);
+    assert_eq!(finished.code, Some(1), "{finished:#?}");
+    assert!(finished.stderr.contains("label"), "{}", finished.stderr);
+    assert_eq!(count(&branch), 0);
 }
 
 #[test]
