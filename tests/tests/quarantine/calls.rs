@@ -105,3 +105,52 @@ fn a_value_whose_holder_waits_makes_others_wait_and_all_go_together() {
     assert_eq!(released, done.quarantined);
     assert_same_rows(&hq, &branch, "item");
 }
+
+#[test]
+fn what_is_written_beside_a_failing_call_is_captured_once() {
+    let (hq, branch) = offices(CODES, "");
+    for db in [&hq, &branch] {
+        db.exec(
+            "create table audit (id uuid primary key default gen_random_uuid(), item int);
+             select syncjournal.track('audit')",
+        );
+    }
+    carry(&hq, &branch, "full");
+    branch.exec(
+        "create function note() returns trigger language plpgsql as $$
+             begin
+                 insert into public.audit (item) values (new.id);
+                 if new.code % 3 = 0 then
+                     raise exception 'no threes';
+                 end if;
+                 return null;
+             end $$;
+         create trigger note after insert on item for each row execute function note();
+         alter table item enable always trigger note",
+    );
+    hq.exec("insert into item select i, i, 'hq' from generate_series(1, 30) i");
+    hq.exec("insert into item select i, i, 'hq' from generate_series(31, 60) i");
+    let set = prepare_set(&hq, &branch, "changes");
+    branch.exec("begin; insert into item values (1001, 1001, 'before')");
+    branch.exec("savepoint lost; insert into item values (1003, 1003, 'lost')");
+    let tried: i64 =
+        branch.query_one_with("select quarantined from syncjournal.apply($1)", &[&set[0]]);
+    branch.exec("rollback to lost; savepoint kept");
+    let done: i64 =
+        branch.query_one_with("select quarantined from syncjournal.apply($1)", &[&set[0]]);
+    assert_eq!((tried, done), (20, 20));
+    branch.exec("release kept; insert into item values (1004, 1004, 'after'); commit");
+    confirm_set(&hq, &set);
+    let noted = "select count(*) || ' ' || count(distinct item) from audit";
+    assert_eq!(branch.text(noted), "42 42");
+    let journaled = "select count(*) from syncjournal.change where relation = 'public.audit'";
+    assert_eq!(branch.text(journaled), "42");
+    carry(&branch, &hq, "changes");
+    assert_eq!(hq.text(noted), "42 42");
+    assert_eq!(hq.text("select count(*) from item"), "62");
+
+    branch.exec("alter table item disable trigger note");
+    assert_eq!(branch.query_one::<i64>("select syncjournal.retry_due_quarantine()"), 20);
+    assert_same_rows(&hq, &branch, "item");
+    assert_same_rows(&hq, &branch, "audit");
+}

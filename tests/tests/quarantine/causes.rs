@@ -5,7 +5,7 @@ use syncjournal_tests::{
     triple,
 };
 
-use super::{CODES, offices, rows, waiting};
+use super::{CODES, conflicts, offices, rows, waiting};
 
 #[test]
 fn a_check_and_a_null_are_set_aside_with_the_later_entries_of_their_rows() {
@@ -273,6 +273,27 @@ fn many_entries_wait_and_flow() {
     assert_eq!(waiting(&branch), Vec::<String>::new());
     assert!(aside.as_secs() < 60 && other.as_secs() < 5 && flow.as_secs() < 60);
     println!("set aside in {aside:?}, another call {other:?}, laid in {flow:?}");
+}
+
+#[test]
+fn a_change_of_a_row_that_never_was_here_waits_for_the_row() {
+    let (hq, branch) = offices(CODES, "");
+    hq.exec("insert into item values (1, 1, 'a'), (2, 2, 'b')");
+    carry(&hq, &branch, "changes");
+    // As if it had never come: nothing tells what became of it.
+    branch.exec(
+        "set syncjournal.capture = off; delete from item where id = 1; reset syncjournal.capture",
+    );
+    branch.exec("delete from syncjournal.journal where segment > 0");
+    hq.exec("update item set label = 'a2' where id = 1; update item set label = 'b2' where id = 2");
+    let done = carry(&hq, &branch, "changes");
+    assert_eq!((done.updated, done.quarantined), (1, 1));
+    assert_eq!(waiting(&branch), [r#"02000 UPDATE {"label": "a2"}"#]);
+    assert_eq!(conflicts(&branch), ["update_missing pending"]);
+    carry(&hq, &branch, "full");
+    assert_eq!(waiting(&branch), Vec::<String>::new());
+    assert_eq!(conflicts(&branch), ["update_missing resolved remote"]);
+    assert_same_rows(&hq, &branch, "item");
 }
 
 /// What apply says of a part that it does not take.
