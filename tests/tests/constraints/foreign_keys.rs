@@ -315,3 +315,31 @@ fn many_rows_are_checked_in_batches() {
     try_carry(&hq, &branch).unwrap_or_else(|error| panic!("{error:#?}"));
     assert_same_rows(&hq, &branch, "child");
 }
+
+#[test]
+fn tables_that_are_not_tracked_count_as_well() {
+    let (hq, branch) = nodes(
+        FAMILY,
+        "create schema elsewhere; create table elsewhere.note (about int, of int);
+         create table elsewhere.kind (id int primary key)",
+    );
+    branch.exec(
+        "select syncjournal.untrack('elsewhere.note') from syncjournal.tracked_table
+         where relation = 'elsewhere.note'::regclass;
+         alter table elsewhere.note add constraint of_parent foreign key (about) references parent;
+         alter table parent add constraint of_kind foreign key (id) references elsewhere.kind;
+         insert into elsewhere.kind values (1), (2)",
+    );
+    mended(&hq, &branch, "insert into parent values (1), (2)");
+    branch.exec("insert into elsewhere.note values (1, 1)");
+    hq.exec("delete from parent");
+    let message = "update or delete on table \"parent\" violates foreign key constraint \
+        \"of_parent\" on table \"note\"";
+    refused(&hq, &branch, message, "Key (id)=(1) is still referenced from table \"note\".");
+    branch.exec("truncate elsewhere.note");
+    mended(&hq, &branch, "");
+    hq.exec("insert into parent values (3)");
+    let message =
+        "insert or update on table \"parent\" violates foreign key constraint \"of_kind\"";
+    refused(&hq, &branch, message, "Key (id)=(3) is not present in table \"kind\".");
+}

@@ -352,3 +352,42 @@ fn whatever_the_sessions_role_a_change_is_captured() {
     assert_eq!(items(&hq), ["1 a 1"]);
     assert_eq!(logged(&hq), Vec::<String>::new());
 }
+
+#[test]
+fn a_trigger_that_refuses_a_row_sets_it_aside_with_what_it_wrote() {
+    let body = "begin insert into public.log (what) values (new.label);
+        if new.label = 'bad' then raise exception 'refused'; end if; return new; end";
+    let (hq, branch) =
+        nodes(&trigger("judge", "before insert or update on item for each row", body, "always"));
+    hq.exec("insert into item values (1, 'a'), (2, 'bad'), (3, 'c')");
+    carry(&hq, &branch, "changes");
+    assert_eq!(items(&branch), ["1 a 0", "3 c 0"]);
+    assert_eq!(logged(&branch), ["a", "c"], "each once, however often it was tried");
+    let waiting = "select sqlstate || ' ' || error from syncjournal.quarantine";
+    assert_eq!(branch.column::<String>(waiting), ["P0001 refused"]);
+    carry(&branch, &hq, "changes");
+    assert_same_rows(&hq, &branch, "log");
+    hq.exec("update item set label = 'good' where id = 2");
+    carry(&hq, &branch, "changes");
+    branch.exec("alter table item disable trigger judge; select syncjournal.retry_quarantine()");
+    assert_same_rows(&hq, &branch, "item");
+}
+
+/// Entries that do not simply go on top are settled with the triggers' writes journaled.
+#[test]
+fn a_trigger_may_write_to_rows_that_the_same_set_changes() {
+    let body = "begin update public.item set n = n + 1 where id = new.id + 1; return null; end";
+    let (hq, branch) =
+        nodes(&trigger("next", "after update of label on item for each row", body, "always"));
+    hq.exec("insert into item select n, 'a' from generate_series(1, 3) n");
+    carry(&hq, &branch, "changes");
+    hq.exec("update item set label = 'b' where id = 1; update item set label = 'b' where id = 2");
+    hq.exec("update item set label = 'c' where id = 1; update item set label = 'd' where id = 3");
+    carry(&hq, &branch, "changes");
+    for _ in 0..2 {
+        carry(&branch, &hq, "changes");
+        carry(&hq, &branch, "changes");
+    }
+    assert_same_rows(&hq, &branch, "item");
+    assert_eq!(branch.query_one::<i64>("select count(*) from syncjournal.quarantine"), 0);
+}
