@@ -166,9 +166,9 @@ fn version(side: &Side) -> Arg<'static> {
     known.map_or(Arg::NoUuid, |version| Arg::Uuid(version.to_bytes()))
 }
 
-/// Whether a conflict of the row with this remote head is on record.
-pub fn is_told(row: RowId, remote: Version) -> bool {
+/// Whether a conflict of the row with this head is on record.
+pub fn is_told(row: RowId, head: Version) -> bool {
     let sql = "select from syncjournal.conflict_log where row_id = $1 \
-        and coalesce(remote_version, '00000000-0000-0000-0000-000000000000') = $2 limit 1";
-    query::run(View::Newest, sql, &[Arg::Uuid(row.0), Arg::Uuid(remote.to_bytes())], |_| ()) > 0
+        and (remote_version = $2 or local_version = $2) limit 1";
+    query::run(View::Newest, sql, &[Arg::Uuid(row.0), Arg::Uuid(head.to_bytes())], |_| ()) > 0
 }

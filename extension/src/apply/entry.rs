@@ -108,7 +108,6 @@ impl Table {
         };
         match applied {
             Applied::Postponed => self.postponed.push((entry.row, entry.version)),
-            Applied::Skipped => self.outcome.count(applied),
             applied => {
                 self.outcome.count(applied);
                 self.moved(entry.row);
@@ -178,6 +177,12 @@ impl Table {
         let is_truncated = stone.is_none() && self.truncations.cover(row, version);
         if is_truncated || stone == Some(version) {
             return Some(Applied::Skipped);
+        }
+        if stone.is_none()
+            && operation == Operation::Insert
+            && self.truncations.may_concern(version)
+        {
+            return Some(Applied::Postponed);
         }
         let is_next = stone.is_none_or(|stone| stone == prev);
         match operation {

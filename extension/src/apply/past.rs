@@ -40,6 +40,12 @@ impl Past {
         }
     }
 
+    /// What an entry of the row replaced, as far as the journal knows.
+    pub fn parents(&mut self, row: RowId, version: Version) -> impl Iterator<Item = Version> {
+        let write = self.write(row, version);
+        write.into_iter().flat_map(|write| [write.prev, write.merged]).filter(|at| !at.is_nil())
+    }
+
     fn write(&mut self, row: RowId, version: Version) -> Option<Write> {
         let found = journal::frame_of(version)?;
         for entry in frame::entries(found.id, &found.data) {

@@ -5,6 +5,7 @@
 //! to every peer; its version is derived from its parents, and whoever has it skips it.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use pgrx::PgSqlErrorCode;
@@ -60,10 +61,20 @@ impl Table {
         capture::flush_now();
         let mut postponed = std::mem::take(&mut self.postponed);
         postponed.sort_unstable_by_key(|(row, version)| (*row, Reverse(*version)));
+        self.ask_for_truncated(postponed.iter().map(|(row, _)| *row));
+        // What a settled entry has behind it is settled with it: not to be told of as a conflict.
+        let mut behind: HashSet<(RowId, Version)> = HashSet::new();
         for (row, version) in postponed {
             pgrx::check_for_interrupts!();
-            match self.settle(row, version) {
-                Ok(applied) => self.outcome.count(applied),
+            let settled = match behind.remove(&(row, version)) {
+                true => Ok(Applied::Skipped),
+                false => self.settle(row, version),
+            };
+            match settled {
+                Ok(applied) => {
+                    self.outcome.count(applied);
+                    behind.extend(self.past.parents(row, version).map(|parent| (row, parent)));
+                }
                 Err(unsettled) => self.unsettled.push(unsettled),
             }
         }
@@ -77,6 +88,7 @@ impl Table {
     pub fn settle(&mut self, row: RowId, version: Version) -> Result<Applied, Unsettled> {
         let context = ErrorContext::enter(&self.place);
         context.row(row.0);
+        self.recall_truncated(row)?;
         let applied = until_settled(|| self.try_settle(row, version, None).transpose())?;
         if !self.truncations.is_empty() {
             self.measure_all(row)?;
@@ -136,9 +148,7 @@ impl Table {
             (_, Some(_)) => {}
             (_, None) => {}
         }
-        if applied != Applied::Skipped || matches!(outcome, Outcome::Take(_)) {
-            self.moved(row);
-        }
+        self.moved(row);
         Ok(Some(applied))
     }
 

@@ -6,11 +6,12 @@
 //! TRUNCATE itself stays on record: an entry that comes later is measured against it then. The delete
 //! of a row becomes an entry of its own only where another entry has to name it as a parent.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use pgrx::pg_sys::Oid;
-use syncjournal_core::merge::{MergeError, TruncateSummary, Write};
+use syncjournal_core::merge::{Change, MergeError, TruncateSummary, Write, state_at};
 use syncjournal_core::{Entry, RowId, Version, frame};
 
 use super::entry::{Table, settled};
@@ -22,19 +23,27 @@ use crate::error::not_installed;
 use crate::journal;
 use crate::pg::catalog;
 use crate::pg::open_table::OpenTable;
-use crate::pg::query::{self, Arg};
+use crate::pg::query::{self, Arg, Cursor, Row};
 use crate::pg::snapshot::NewestSnapshot;
 use crate::pg::table::{Key, Table as Reader};
 use crate::pg::table_scan::{RowAddress, TableScan};
+use crate::pg::transaction;
 
 /// Rows taken in hand at a time.
 const STRIDE: usize = 10_000;
+
+/// Frames of the journal, likewise.
+const FRAMES: i64 = 100;
 
 /// The TRUNCATEs of one table that are on record.
 #[derive(Debug)]
 pub struct Truncations {
     relation_id: i32,
     all: Vec<TruncateSummary>,
+    latest: Version,
+    /// The versions in the journal of rows that are gone without a tombstone, by the rows that
+    /// were asked for.
+    known: HashMap<RowId, Vec<Version>>,
 }
 
 impl Truncations {
@@ -42,12 +51,49 @@ impl Truncations {
         let relid = catalog::own_relation(c"truncation");
         let reader = Reader::read(relid.unwrap_or_else(|| not_installed().raise()));
         let mut all = Vec::new();
+        let mut latest = Version::NIL;
         let key = [(1, Key::Int4(relation_id))];
         reader.equal(reader.primary_key(), &key, |found| {
-            all.extend(found.uuid(2).and_then(|version| recorded(Version::from_bytes(version))));
+            let version = Version::from_bytes(found.uuid(2).unwrap_or_default());
+            latest = latest.max(version);
+            all.extend(recorded(version));
             ControlFlow::<()>::Continue(())
         });
-        Self { relation_id, all }
+        Self { relation_id, all, latest, known: HashMap::new() }
+    }
+
+    /// Whether a row that comes may have had a life that was truncated: what is later than all
+    /// TRUNCATEs is later than whatever they took, too.
+    pub fn may_concern(&self, version: Version) -> bool {
+        version < self.latest
+    }
+
+    /// Looks up in one pass what the journal knows of some rows.
+    fn ask(&mut self, rows: &[RowId]) {
+        self.known = rows.iter().map(|row| (*row, Vec::new())).collect();
+        let sql = "select j.frame, j.data from syncjournal.journal j \
+            where j.layout in (select y.layout_id from syncjournal.relation_layout y \
+                where y.relation_id = $1) and j.frame <= $2";
+        let args = [Arg::Int4(self.relation_id), Arg::Uuid(self.latest.to_bytes())];
+        // What has come by this very call is to be seen, too.
+        transaction::next_command();
+        let _newest = NewestSnapshot::enter();
+        let mut cursor = Cursor::open(sql, &args);
+        let known = &mut self.known;
+        let mut read = |found: &Row| {
+            let id = Version::from_bytes(found.uuid(1).unwrap_or_default());
+            found.bytes(2, |data| {
+                for entry in frame::entries(id, data).flatten() {
+                    if let Some(versions) = known.get_mut(&entry.row) {
+                        versions.push(entry.version);
+                    }
+                }
+            });
+        };
+        while cursor.fetch(FRAMES, &mut read) == FRAMES as u64 {
+            pgrx::check_for_interrupts!();
+        }
+        cursor.close();
     }
 
     pub fn is_empty(&self) -> bool {
@@ -60,6 +106,7 @@ impl Truncations {
     }
 
     fn add(&mut self, version: Version, summary: TruncateSummary) {
+        self.latest = self.latest.max(version);
         self.all.push(summary);
         query::execute(
             "insert into syncjournal.truncation (relation_id, version) values ($1, $2) \
@@ -125,6 +172,47 @@ impl Table {
         if !gone && let Err(unsettled) = self.measure(row, summary) {
             self.unsettled.push(unsettled);
         }
+    }
+
+    /// Of rows that are about to be settled, those that are gone without a tombstone may have gone by
+    /// a TRUNCATE.
+    pub fn ask_for_truncated(&mut self, rows: impl Iterator<Item = RowId>) {
+        if self.truncations.is_empty() {
+            return;
+        }
+        let mut gone: Vec<RowId> = rows.collect();
+        gone.dedup();
+        gone.retain(|row| self.target.find(*row).is_none() && self.tombstones.find(*row).is_none());
+        if !gone.is_empty() {
+            self.truncations.ask(&gone);
+        }
+    }
+
+    /// A row that is gone by a TRUNCATE stands at the delete of what it was then.
+    pub fn recall_truncated(&mut self, row: RowId) -> Result<(), Unsettled> {
+        if self.truncations.is_empty() || self.standing(row).is_some() {
+            return Ok(());
+        }
+        if !self.truncations.known.contains_key(&row) {
+            self.truncations.ask(&[row]);
+        }
+        let known = self.truncations.known.remove(&row).unwrap_or_default();
+        let heads: Vec<Version> =
+            self.truncations.all.iter().filter_map(|all| all.head_of(row, &known)).collect();
+        for head in heads {
+            let rules = self.rules.for_row(row);
+            let mut host = RowHost::new(row, &mut self.past, &mut self.target, &self.rules);
+            // Where its history is not here, there is nothing to measure against.
+            let Ok(state) = state_at(&rules, head, None, &mut host) else { continue };
+            if state.alive {
+                let version = Version::truncated(row, head);
+                let change = Change::Delete(state.columns);
+                let (prev, merged) = (head, Version::NIL);
+                let delete = Arc::new(Write { version, prev, merged, change });
+                until_settled(|| self.try_settle(row, version, Some(&delete)).transpose())?;
+            }
+        }
+        Ok(())
     }
 
     /// Measures a row against the TRUNCATEs on record, after an entry of it was settled.

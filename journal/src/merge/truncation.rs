@@ -58,6 +58,14 @@ impl TruncateSummary {
         self.within_seen(version) || self.rows.get(&row) == Some(&version)
     }
 
+    /// What the row stood at when it was truncated, of the versions of it that are known; none where
+    /// the node had seen none of them.
+    #[must_use]
+    pub fn head_of(&self, row: RowId, known: &[Version]) -> Option<Version> {
+        let own = || known.iter().copied().filter(|at| !at.is_nil() && self.within_seen(*at)).max();
+        self.rows.get(&row).copied().or_else(own)
+    }
+
     /// The two values of the entry.
     #[must_use]
     pub fn encode(&self) -> [Vec<u8>; 2] {

@@ -1,10 +1,14 @@
 //! Rows that several nodes write at once: policies, counters, conflicts, people, truncations.
 
+mod conflicts;
 mod counters;
 mod custom;
+mod deletes;
+mod heads;
 mod manual;
 mod policies;
 mod races;
+mod random;
 mod truncate;
 
 use syncjournal_tests::{Db, assert_same_rows, carry, introduce, pair, triple};
