@@ -1,5 +1,6 @@
 //! Many links in one agent: a source is decoded once for all of them, and none holds up another.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use syncjournal_tests::{
@@ -20,7 +21,11 @@ struct Star {
 
 impl Star {
     fn new(shops: usize) -> Self {
-        let hq = Db::fresh(&Cluster::start(Options::default()));
+        Self::around(&Cluster::start(Options::default()), shops)
+    }
+
+    fn around(cluster: &Arc<Cluster>, shops: usize) -> Self {
+        let hq = Db::fresh(cluster);
         furnish(&hq, "hq");
         let shop = |number: usize| {
             let (name, db) = (format!("shop{number}"), Db::fresh(shared(1 + number % 2)));
@@ -74,6 +79,8 @@ pub(super) fn states(config: &str) -> Vec<(String, String)> {
 
 pub(super) fn wait_until_all_stream(config: &str) {
     wait_until_within(PATIENCE, "all links stream", || {
+        // Each look is a process and some sessions, on a machine that is busy enough.
+        std::thread::sleep(Duration::from_millis(100));
         states(config).iter().all(|(_, state)| state == "streaming")
     });
 }
@@ -328,4 +335,36 @@ fn links_between_the_same_nodes_are_brought_together() {
         assert_eq!(finished.code, Some(2), "{wrong}: {finished:#?}");
         assert!(finished.stderr.contains("hint: "), "{}", finished.stderr);
     }
+}
+
+#[test]
+fn an_idle_agent_is_quiet() {
+    const SECONDS: usize = 10;
+    let talkative = Options::default().set("log_statement", "all");
+    let cluster = Cluster::start(talkative);
+    let star = Star::around(&cluster, 4);
+    let config = star.config("");
+    let agent = Agent::run(&config);
+    wait_until_all_stream(&config);
+    // What the last look and the joining have left to do.
+    std::thread::sleep(Duration::from_secs(3));
+    let statements = || {
+        let asked = |line: &str| line.contains("LOG:  execute") || line.contains("LOG:  statement");
+        cluster.log().lines().filter(|line| asked(line)).count()
+    };
+    let (asked, worked) = (statements(), processor_ticks(agent.pid()));
+    std::thread::sleep(Duration::from_secs(SECONDS as u64));
+    let (asked, worked) = (statements() - asked, processor_ticks(agent.pid()) - worked);
+    assert!(asked <= SECONDS, "the source was asked {asked} times in {SECONDS} s");
+    // A tick is 10 ms; the limit is for a debug build.
+    assert!(worked <= SECONDS as u64, "{worked} % of {SECONDS} s");
+    assert_eq!(agent.stop().code, Some(0));
+}
+
+/// What a process has had of processors, in hundredths of a second.
+fn processor_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, fields) = stat.rsplit_once(')').expect("the name is in brackets");
+    // After the name: state, and ten more before user and system time.
+    fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
