@@ -15,7 +15,7 @@ pub(crate) const SETTINGS: [(&str, &str); 10] = [
     ("full_page_writes", "on"),
     ("wal_level", "logical"),
     ("shared_buffers", "512MB"),
-    ("max_wal_size", "4GB"),
+    ("max_wal_size", "2GB"),
     ("checkpoint_timeout", "30min"),
     ("autovacuum", "off"),
     ("wal_retrieve_retry_interval", "200ms"),

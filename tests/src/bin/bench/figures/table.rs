@@ -15,7 +15,7 @@ pub(crate) fn render(book: &Book) -> String {
         let over = format!("÷ {}", book.baseline);
         let _ = writeln!(
             text,
-            "\n{case_title}\n  {:<38} {:<15} {:>11} {:>23}  {over}",
+            "\n{case_title}\n  {:<38} {:<18} {:>11} {:>23}  {over}",
             "", "system", "median", "min .. max"
         );
         for metric in book.metrics_of(case) {
@@ -44,7 +44,7 @@ fn line(text: &mut String, book: &Book, cell: &Cell) {
     };
     let _ = writeln!(
         text,
-        "  {what:<38} {:<15} {:>11} {ends:>23}  {ratio}",
+        "  {what:<38} {:<18} {:>11} {ends:>23}  {ratio}",
         cell.system,
         number(spread.median)
     );

@@ -8,7 +8,8 @@ use syncjournal_tests::{Db, apply_set, prepare_set, server};
 use super::{Measurement, ROWS_A_SECOND, SECONDS, TOTAL_CPU, number};
 use crate::bench::{Bench, Rows, attempt};
 use crate::figures::Book;
-use crate::pair::Tables;
+use crate::gauge::cpu;
+use crate::pair::{Tables, wait};
 use crate::peers::{ran, syncjournal};
 use crate::work::rows::{self, Key};
 
@@ -70,12 +71,11 @@ fn carried(
     let start = Instant::now();
     entrant.link.start();
     entrant.link.wait(&entrant.pair, mark);
-    // Tables are copied apart from each other: the marker says nothing of the large one.
-    let rows = format!("select count(*) from {TABLE}");
-    let all = i64::try_from(count).expect("a count of rows");
-    crate::pair::wait("all rows are there", || entrant.pair.target.query_one::<i64>(&rows) == all);
+    // Where tables are copied apart from each other, the marker says nothing of the large one.
+    let all = format!("select count(*) = {count} from {TABLE}");
+    wait("all rows are there", || entrant.pair.target.query_one::<bool>(&all));
     let seconds = start.elapsed().as_secs_f64();
-    let carrier = crate::gauge::cpu::of_families(&entrant.link.daemons());
+    let carrier = cpu::of_families(&entrant.link.daemons());
     let used = entrant.pair.cpu().iter().sum::<f64>() - before + carrier;
     entrant.link.stop();
     entrant.compare(tables);

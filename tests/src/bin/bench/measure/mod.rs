@@ -1,6 +1,7 @@
 //! The measurements: one file for each.
 
 mod apply;
+mod apply_alone;
 mod both_ways;
 mod capture_bulk;
 mod capture_pgbench;
@@ -44,6 +45,7 @@ pub(crate) fn all() -> Vec<Measurement> {
         capture_bulk::MEASUREMENT,
         capture_wide::MEASUREMENT,
         apply::MEASUREMENT,
+        apply_alone::MEASUREMENT,
         live::MEASUREMENT,
         both_ways::MEASUREMENT,
         latency::MEASUREMENT,

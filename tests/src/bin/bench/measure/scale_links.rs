@@ -9,9 +9,9 @@ use super::{CARRIED, DAEMON_MEMORY, Measurement, SOURCE_CPU, TOTAL_CPU, number};
 use crate::bench::{Bench, Rows, attempt};
 use crate::figures::Book;
 use crate::gauge::{cpu, memory};
-use crate::pair::{Pair, arrived};
+use crate::pair::{Pair, arrived, wait};
 use crate::peers::syncjournal;
-use crate::work::pgbench::{self, Run, SIMPLE};
+use crate::work::pgbench::{self, ROWS_A_SCALE, Run, SIMPLE};
 
 pub(super) const MEASUREMENT: Measurement = Measurement {
     name: "scale-links",
@@ -83,6 +83,9 @@ fn fan(targets: usize, start: fn(&Fan) -> Option<Agent>) -> Fan {
     fan.agent = start(&fan);
     let mark = fan.pair.mark();
     fan.targets().for_each(|db| arrived(db, "marker", mark));
+    // Tables are copied apart from each other: the marker says nothing of the largest.
+    let copied = format!("select count(*) = {ROWS_A_SCALE} from pgbench_accounts");
+    fan.targets().for_each(|db| wait("a target is filled", || db.query_one::<bool>(&copied)));
     fan
 }
 

@@ -85,12 +85,6 @@ impl Link for Daemon {
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 /// A folder for its files. It takes names in small letters only.
 fn folder() -> TempDir {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);

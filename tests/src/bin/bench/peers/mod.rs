@@ -2,6 +2,8 @@
 
 mod audit;
 mod bucardo;
+mod daemon;
+mod londiste;
 mod native;
 mod pglogical;
 mod slony;
@@ -9,7 +11,7 @@ pub(crate) mod syncjournal;
 mod untracked;
 
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::rc::Rc;
 
 use syncjournal_tests::{Db, server};
@@ -85,6 +87,7 @@ pub(crate) fn all() -> Vec<Box<dyn Peer>> {
         Box::new(audit::Audit),
         Box::new(pglogical::Pglogical),
         Box::new(slony::Slony),
+        Box::new(londiste::Londiste),
         Box::new(bucardo::Bucardo),
     ]
 }
@@ -134,10 +137,4 @@ fn relation_bytes(db: &Db, condition: &str) -> i64 {
          from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind = 'r' and {condition}"
     ))
-}
-
-/// Asks a process of ours to end, and waits for it.
-fn end(mut child: Child) {
-    ran(Command::new("kill").arg(child.id().to_string()));
-    child.wait().expect("a child can be waited for");
 }

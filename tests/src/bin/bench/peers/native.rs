@@ -5,7 +5,7 @@ use std::rc::Rc;
 use syncjournal_tests::{Db, server};
 
 use super::{Does, Link, Peer, ran};
-use crate::pair::{Pair, Tables};
+use crate::pair::{Pair, Tables, wait};
 
 pub(crate) struct Native;
 
@@ -38,6 +38,15 @@ impl Link for Subscriptions {
         self.made = true;
     }
 
+    /// The first copy is over when it is over for every table.
+    fn wait(&self, pair: &Pair, mark: i32) {
+        let copying = "select exists (select from pg_subscription_rel where srsubstate <> 'r')";
+        for (_, to, _) in self.ways() {
+            wait("all tables are copied", || !to.query_one::<bool>(copying));
+        }
+        pair.wait(mark);
+    }
+
     fn stop(&mut self) {
         for (_, to, name) in self.ways() {
             to.exec(&format!("alter subscription {name} disable"));
@@ -48,7 +57,7 @@ impl Link for Subscriptions {
                 "select exists (select from pg_replication_slots
                                 where slot_name = '{name}' and active)"
             );
-            crate::pair::wait("the walsender has gone", || !from.query_one::<bool>(&active));
+            wait("the walsender has gone", || !from.query_one::<bool>(&active));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use syncjournal_tests::Db;
 
 use super::{Does, Link, Peer, extension_version};
-use crate::pair::{Pair, Tables};
+use crate::pair::{Pair, Tables, wait};
 
 pub(crate) struct Pglogical;
 
@@ -39,13 +39,23 @@ impl Link for Subscriptions {
         self.made = true;
     }
 
+    /// The first copy is over when it is over for every table.
+    fn wait(&self, pair: &Pair, mark: i32) {
+        let copying = "select exists (select from pglogical.local_sync_status
+                                      where sync_status not in ('y', 'r'))";
+        for (_, to, _) in self.ways() {
+            wait("all tables are copied", || !to.query_one::<bool>(copying));
+        }
+        pair.wait(mark);
+    }
+
     fn stop(&mut self) {
         for (_, to, name) in self.ways() {
             to.exec(&format!("select pglogical.alter_subscription_disable('{name}', true)"));
         }
         for (from, _, _) in self.ways() {
             let active = "select exists (select from pg_replication_slots where active)";
-            crate::pair::wait("the walsender has gone", || !from.query_one::<bool>(active));
+            wait("the walsender has gone", || !from.query_one::<bool>(active));
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Slony-I: C triggers into a log, and a daemon for each node that takes turns with it.
 
-use std::fs::File;
 use std::io::Write as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 
-use syncjournal_tests::{Db, Guard};
+use syncjournal_tests::Db;
 use tempfile::TempDir;
 
-use super::{Does, Link, Peer, end, program_version, relation_bytes};
+use super::daemon::Daemon;
+use super::{Does, Link, Peer, library, program_version, relation_bytes};
 use crate::pair::{Pair, Tables};
 
 /// Milliseconds between its turns. Its default of two seconds would say nothing of what it can do.
@@ -17,14 +17,14 @@ const CLUSTER: &str = "bench";
 
 pub(crate) struct Slony;
 
-struct Daemons {
+struct Slons {
     pair: Rc<Pair>,
     subscribed: bool,
-    running: Vec<(Child, Guard)>,
+    running: Vec<Daemon>,
     folder: TempDir,
 }
 
-impl Daemons {
+impl Slons {
     /// Runs commands of its own language.
     fn slonik(&self, commands: &str) {
         let Pair { source, target, .. } = &*self.pair;
@@ -47,22 +47,14 @@ impl Daemons {
         assert!(done.status.success(), "slonik failed: {said}\n{script}");
     }
 
-    fn daemon(&self, name: &str, db: &Db) -> (Child, Guard) {
-        let log = File::create(self.folder.path().join(name)).expect("the folder is writable");
-        let daemon = Command::new("slon")
-            .args(["-s", INTERVAL, CLUSTER, &db.dsn()])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file can be shared"))
-            .stderr(log)
-            .spawn()
-            .expect("slon was found before");
-        // It must not outlive this process, however that ends.
-        let guard = Guard::new("kill \"$1\"", &[&daemon.id().to_string()]);
-        (daemon, guard)
+    fn daemon(&self, name: &str, db: &Db) -> Daemon {
+        let mut slon = Command::new("slon");
+        slon.args(["-s", INTERVAL, CLUSTER, &db.dsn()]);
+        Daemon::start(&mut slon, &self.folder.path().join(name))
     }
 }
 
-impl Link for Daemons {
+impl Link for Slons {
     fn start(&mut self) {
         let Pair { source, target, .. } = &*self.pair;
         self.running = vec![self.daemon("source", source), self.daemon("target", target)];
@@ -73,25 +65,16 @@ impl Link for Daemons {
     }
 
     fn stop(&mut self) {
-        for (daemon, guard) in self.running.drain(..) {
-            end(daemon);
-            guard.release();
-        }
+        self.running.drain(..).for_each(Daemon::end);
     }
 
     fn daemons(&self) -> Vec<u32> {
-        self.running.iter().map(|(daemon, _)| daemon.id()).collect()
+        self.running.iter().map(Daemon::pid).collect()
     }
 
     fn journal_bytes(&self) -> i64 {
         let logs = format!("n.nspname = '_{CLUSTER}' and c.relname in ('sl_log_1', 'sl_log_2')");
         relation_bytes(&self.pair.source, &logs)
-    }
-}
-
-impl Drop for Daemons {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 
@@ -103,7 +86,7 @@ impl Peer for Slony {
     fn look(&self) -> Result<String, String> {
         program_version("slonik", "-v")?;
         let version = program_version("slon", "-v")?;
-        super::library("slony1_funcs").map(|()| version)
+        library("slony1_funcs").map(|()| version)
     }
 
     fn does(&self) -> Does {
@@ -116,7 +99,7 @@ impl Peer for Slony {
     }
 
     fn prepare(&self, pair: &Rc<Pair>, tables: &Tables) -> Box<dyn Link> {
-        let link = Daemons {
+        let link = Slons {
             pair: Rc::clone(pair),
             subscribed: false,
             running: Vec::new(),
