@@ -51,6 +51,7 @@ fn main() -> ExitCode {
     let machine = Machine::look();
     println!("{}", machine.for_people());
     println!("  {:<18} {}, rounds {}", "scale", choice.scale(), choice.rounds);
+    println!("  {:<18} ↑ more is better, ↓ less is better", "arrows");
     let (peers, systems) = look_for_peers();
     let folder = output_folder();
     let bench = Bench::new(choice, peers);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::book::{Better, Book, Cell};
 
-/// A block for each case, a line for each number of each system.
+/// A block for each case, a line for each number of each system; the arrow says what counts as good.
 pub(crate) fn render(book: &Book) -> String {
     let mut text = format!("\n{}\n{}\n{}\n", book.name, "=".repeat(book.name.len()), book.about);
     for case in book.cases() {
@@ -15,7 +15,7 @@ pub(crate) fn render(book: &Book) -> String {
         let over = format!("÷ {}", book.baseline);
         let _ = writeln!(
             text,
-            "\n{case_title}\n  {:<38} {:<18} {:>11} {:>23}  {over}",
+            "\n{case_title}\n  {:<36} {:<18} {:>11} {:>23}  {over}",
             "", "system", "median", "min .. max"
         );
         for metric in book.metrics_of(case) {
@@ -34,8 +34,8 @@ pub(crate) fn render(book: &Book) -> String {
 
 fn line(text: &mut String, book: &Book, cell: &Cell) {
     let (spread, metric) = (cell.spread(), cell.metric);
-    let better = if metric.better == Better::More { "more" } else { "less" };
-    let what = format!("{} ({}, {better} is better)", metric.name, metric.unit);
+    let better = if metric.better == Better::More { '↑' } else { '↓' };
+    let what = format!("{better} {} ({})", metric.name, metric.unit);
     let ends = format!("{} .. {}", number(spread.min), number(spread.max));
     let ratio = match book.ratio(cell) {
         Some(ratio) => format!("{:.2} ({:.2} .. {:.2})", ratio.median, ratio.min, ratio.max),
@@ -44,7 +44,7 @@ fn line(text: &mut String, book: &Book, cell: &Cell) {
     };
     let _ = writeln!(
         text,
-        "  {what:<38} {:<18} {:>11} {ends:>23}  {ratio}",
+        "  {what:<36} {:<18} {:>11} {ends:>23}  {ratio}",
         cell.system,
         number(spread.median)
     );
@@ -100,7 +100,7 @@ mod tests {
         book.note("slow".to_owned());
         let text = render(&book);
         let line = text.lines().find(|line| line.contains("syncjournal")).unwrap();
-        assert!(line.contains("tps (1/s, more is better)"), "{text}");
+        assert!(line.contains("↑ tps (1/s)"), "{text}");
         assert!(line.ends_with("0.90 (0.90 .. 0.90)"), "{text}");
         assert!(text.contains("\none client\n") && text.ends_with("note: slow\n"), "{text}");
     }

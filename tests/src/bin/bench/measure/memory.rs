@@ -43,16 +43,20 @@ fn turn(entrant: &mut Entrant, book: &mut Book, work: &Work) {
     let mut processes =
         vec![("source", pair.source.cluster().pid()), ("target", pair.target.cluster().pid())];
     processes.extend(entrant.link.daemons().iter().map(|pid| ("carrier", *pid)));
-    let rest: Vec<f64> = processes.iter().map(|(_, pid)| largest(*pid)).collect();
-    let peak = Peak::watch(processes.clone());
+    let at_rest = |name: &str| {
+        let members = processes.iter().filter(|(of, _)| *of == name);
+        members.map(|(_, pid)| largest(*pid)).fold(0.0, f64::max)
+    };
+    let rest = PEAKS.map(|(name, _, _)| at_rest(name));
+    let peak = Peak::watch(processes);
     work.make(&pair.source);
     entrant.link.wait(pair, pair.mark());
     let peaks = peak.stop();
     entrant.link.stop();
-    for ((name, _), rest) in processes.iter().zip(rest) {
-        let (_, at_most, above) =
-            PEAKS.iter().find(|(of, _, _)| of == name).expect("all three are named");
-        book.add(&work.name, entrant.name, *at_most, peaks[name]);
-        book.add(&work.name, entrant.name, *above, (peaks[name] - rest).max(0.0));
+    for ((name, at_most, above), rest) in PEAKS.into_iter().zip(rest) {
+        if let Some(peak) = peaks.get(name) {
+            book.add(&work.name, entrant.name, at_most, *peak);
+            book.add(&work.name, entrant.name, above, (peak - rest).max(0.0));
+        }
     }
 }

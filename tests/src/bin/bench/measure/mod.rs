@@ -81,3 +81,29 @@ pub(crate) const SECONDS: Metric = Metric::less("time", "s");
 pub(crate) fn number(count: usize) -> f64 {
     f64::from(u32::try_from(count).expect("counts are below four billion"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_names_every_measurement_and_every_system() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/performance.md");
+        let text = std::fs::read_to_string(file).expect("the document is there");
+        for measurement in all() {
+            let row = format!("\n| `{}` |", measurement.name);
+            assert!(text.contains(&row), "{}", measurement.name);
+        }
+        for peer in crate::peers::all() {
+            assert!(text.contains(&format!("\n| {} |", peer.name())), "{}", peer.name());
+        }
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        let mut names: Vec<_> = all().iter().map(|measurement| measurement.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all().len());
+    }
+}
