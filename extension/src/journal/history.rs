@@ -10,9 +10,11 @@ use crate::error::{Failure, not_installed};
 use crate::journal::lookup::frame_of;
 use crate::journal::tombstone;
 use crate::layout;
+use crate::pg::query::{self, Arg, View};
 use crate::pg::{catalog, sql};
 
-/// The versions that lead to the row as it is, or to its deletion, with the frames that hold them.
+/// The versions that lead to the row as it is, or to its deletion, and those of branches that were set
+/// aside on the way, with the frames that hold them.
 /// Ordered by version they are in the order in which they were written. The walk ends where the
 /// journal was pruned.
 #[pg_extern(stable, strict)]
@@ -32,6 +34,7 @@ fn history_walk(
     });
     let mut open: BTreeSet<Version> =
         [standing(&tracked, row), tombstone::of(tracked.relation_id, row)].into();
+    open.extend(set_aside(&tracked, row));
     let mut found = Vec::new();
     // Parents are older than their children: what is taken out never comes in again.
     while let Some(version) = open.pop_last() {
@@ -48,6 +51,20 @@ fn history_walk(
     }
     found.reverse();
     TableIterator::new(found)
+}
+
+/// The heads of branches that met the row and lost, or wait for a person: in none of its parents.
+fn set_aside(tracked: &layout::Tracked, row: RowId) -> Vec<Version> {
+    let sql = "select v from syncjournal.conflict_log c \
+            cross join unnest(array[local_version, remote_version]) v \
+        where c.row_id = $1 and c.schema_name = $2 and c.table_name = $3 and v is not null";
+    let shape = catalog::shape(tracked.root);
+    let args = [Arg::Uuid(row.0), Arg::Text(&shape.schema), Arg::Text(&shape.table)];
+    let mut heads = Vec::new();
+    query::run(View::Statement, sql, &args, |found| {
+        heads.extend(found.uuid(1).map(Version::from_bytes));
+    });
+    heads
 }
 
 /// The version of the row as it is in the table.

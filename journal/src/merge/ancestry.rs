@@ -58,9 +58,10 @@ impl Sides {
         self.left.is_empty() && self.missing_left.is_none()
     }
 
+    /// What is certain; heads whose past is not here stand apart.
     #[must_use]
     pub const fn standing(&self) -> Standing {
-        match (self.left.is_empty(), self.right.is_empty()) {
+        match (self.right_covers(), self.left_covers()) {
             (true, true) => Standing::Equal,
             (false, true) => Standing::LeftCovers,
             (true, false) => Standing::RightCovers,

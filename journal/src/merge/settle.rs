@@ -66,32 +66,28 @@ pub fn settle<H: Host + ?Sized>(
         return Ok(Outcome::Take(local.after(entry)).into());
     }
     let sides = compare(local.version, entry.version, host)?;
-    // What is missing behind a head cannot make it know less: a merge whose one parent is the row
-    // here covers it, wherever the other comes from.
-    let unsure = match sides.standing() {
-        Standing::LeftCovers => sides.missing_right,
-        Standing::RightCovers => sides.missing_left,
-        Standing::Equal | Standing::Diverged => sides.missing(),
-    };
-    if let Some(missing) = unsure.filter(|_| rules.policy != Policy::LastUpdateWins) {
-        return Err(MergeError::Missing(missing));
-    }
     let take = |host: &mut H| state_at(rules, entry.version, Some(local), host);
+    let is_later = entry.version > local.version;
     match sides.standing() {
         // Two merges of the same writes: by version, never by another call of a function.
-        Standing::Equal if entry.version > local.version => Ok(Outcome::Take(take(host)?).into()),
-        Standing::Equal => Ok(Outcome::Known.into()),
-        // An end of the journal may hide that it knows the entry; what is older loses anyway.
-        Standing::LeftCovers if unsure.is_none() || entry.version < local.version => {
-            Ok(Outcome::Known.into())
+        Standing::Equal if is_later => return Ok(Outcome::Take(take(host)?).into()),
+        Standing::Equal | Standing::LeftCovers => return Ok(Outcome::Known.into()),
+        Standing::RightCovers => return Ok(Outcome::Take(take(host)?).into()),
+        Standing::Diverged => {}
+    }
+    if let Some(missing) = sides.missing() {
+        if rules.policy != Policy::LastUpdateWins {
+            return Err(MergeError::Missing(missing));
         }
-        Standing::RightCovers if unsure.is_none() || entry.version > local.version => {
-            Ok(Outcome::Take(take(host)?).into())
+        // An end of the journal may hide that one knows the other; what is older loses anyway.
+        if sides.right.is_empty() && !is_later {
+            return Ok(Outcome::Known.into());
         }
-        Standing::LeftCovers | Standing::RightCovers | Standing::Diverged => {
-            Fork { rules, local, entry, sides }.settle(host)
+        if sides.left.is_empty() && is_later {
+            return Ok(Outcome::Take(take(host)?).into());
         }
     }
+    Fork { rules, local, entry, sides }.settle(host)
 }
 
 /// The row was never here. A delete of it leaves its tombstone.

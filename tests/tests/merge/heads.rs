@@ -46,6 +46,12 @@ fn where_one_side_wins_whole_no_entry_is_made() {
     assert_eq!(row(&b), "c 10 1");
     let all: i64 = c.query_one("select count(*) from syncjournal.change");
     assert_eq!(all, 4, "the insert and three updates");
+    for db in [&a, &b, &c] {
+        let told: Vec<String> = db.column(&format!(
+            "select coalesce(new ->> 'label', '-') from syncjournal.history('item', '{ROW}')"
+        ));
+        assert_eq!(told, ["both", "a", "b", "c"], "what was set aside can be read");
+    }
 }
 
 #[test]
