@@ -1,6 +1,6 @@
 //! Sums of hashes by the leading bytes of the rows' identities.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use thiserror::Error;
 
@@ -9,6 +9,9 @@ use crate::entry::RowId;
 /// Bytes below the prefix by which rows may be told apart at once: four make four thousand million
 /// groups at most, and no table has so many rows that one would want more in one answer.
 pub const MAX_DEPTH: usize = 4;
+
+/// The bytes below the prefix, zeros behind them.
+type Key = [u8; MAX_DEPTH];
 
 /// Some of a table's rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,9 +48,9 @@ pub enum PrefixError {
 pub struct Tree {
     prefix: Vec<u8>,
     depth: usize,
-    groups: BTreeMap<[u8; MAX_DEPTH], Group>,
+    groups: HashMap<Key, Group>,
     /// The group that was added to last: rows often come in order.
-    last: Option<([u8; MAX_DEPTH], Group)>,
+    last: Option<(Key, Group)>,
 }
 
 impl Tree {
@@ -60,7 +63,7 @@ impl Tree {
         if prefix.len() + depth > RowId::NIL.0.len() {
             return Err(PrefixError::Length { prefix: prefix.len(), depth });
         }
-        Ok(Self { prefix: prefix.to_vec(), depth, groups: BTreeMap::new(), last: None })
+        Ok(Self { prefix: prefix.to_vec(), depth, groups: HashMap::new(), last: None })
     }
 
     /// Whether the row belongs here: others need not be hashed.
@@ -100,7 +103,9 @@ impl Tree {
             self.groups.entry([0; MAX_DEPTH]).or_default();
         }
         let (prefix, depth) = (self.prefix, self.depth);
-        self.groups
+        let mut groups: Vec<(Key, Group)> = self.groups.into_iter().collect();
+        groups.sort_unstable_by_key(|&(key, _)| key);
+        groups
             .into_iter()
             .map(move |(key, group)| ([prefix.as_slice(), &key[..depth]].concat(), group))
     }
