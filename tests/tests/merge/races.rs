@@ -2,7 +2,7 @@
 
 use syncjournal_tests::{apply_set, carry, prepare_set, wait_until};
 
-use super::{ROW, assert_all_same, conflicts, row, set, two};
+use super::{ROW, assert_all_same, conflicts, row, set, spread, three, two};
 
 #[test]
 fn a_row_that_is_deleted_while_a_set_is_applied_does_not_come_back() {
@@ -40,4 +40,35 @@ fn a_row_that_is_deleted_while_a_set_is_applied_does_not_come_back() {
     assert_eq!(conflicts(&b).first().map(String::as_str), Some("update_deleted local resolved"));
     apply_set(&a, &prepare_set(&b, &a, "changes"));
     assert_all_same(&[&a, &b]);
+}
+
+#[test]
+fn two_peers_that_bring_the_same_frame_at_once_do_not_fail() {
+    let (a, b, c) = three("conflict_policy => 'last_update_wins'");
+    set(&a, "n = 11");
+    apply_set(&c, &prepare_set(&a, &c, "changes"));
+    let (of_a, of_c) = (prepare_set(&a, &b, "changes"), prepare_set(&c, &b, "changes"));
+
+    let applied = "select array[updated, skipped, quarantined] from syncjournal.apply($1)";
+    let mut first = b.session();
+    first.exec("begin");
+    let counts: Vec<i64> = first.query_one_with(applied, &[&of_a[0]]);
+    assert_eq!(counts, [1, 0, 0]);
+    std::thread::scope(|scope| {
+        let (to, parts) = (b.dsn(), &of_c);
+        let second = scope.spawn(move || {
+            let mut session = syncjournal_tests::Session::connect(&to);
+            session.query_one_with::<Vec<i64>>(applied, &[&parts[0]])
+        });
+        wait_until("the second waits for the first", || {
+            b.query_one::<bool>(
+                "select exists (select from pg_stat_activity
+                     where datname = current_database() and wait_event_type = 'Lock')",
+            )
+        });
+        first.exec("commit");
+        assert_eq!(second.join().expect("the set is applied"), [0, 1, 0]);
+    });
+    spread(&[&a, &b, &c]);
+    assert_all_same(&[&a, &b, &c]);
 }

@@ -3,7 +3,7 @@
 use super::problem::Problem;
 use super::violation::{Excluded, Violation};
 use crate::apply::source::Source;
-use crate::pg::subtransaction::{Undone, attempt};
+use crate::pg::subtransaction::{Caught, Undone, attempt};
 
 /// How a call lays its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,9 @@ pub enum Care {
     Apart,
 }
 
+/// So often a call begins anew because another one brought the same frame at the same moment.
+const MOST_COLLISIONS: u32 = 3;
+
 /// Runs `work` in a subtransaction: with all entries together, and where one fails once more with
 /// each apart. Rows that stand against a constraint at its end are left out the next time.
 pub fn run<T>(
@@ -22,6 +25,7 @@ pub fn run<T>(
 ) -> T {
     let mut care = Care::Together;
     let mut excluded = Excluded::default();
+    let mut collisions = 0;
     loop {
         match attempt(|| work(care, &excluded)) {
             Ok(done) => return done,
@@ -32,6 +36,11 @@ pub fn run<T>(
                 }
                 excluded.add(violations);
             }
+            // Keys of the users' tables are checked at the end. What is taken at once is a frame's
+            // place in the journal, by a call that has committed since: now it is skipped.
+            Err(Undone::Error(error)) if is_duplicate(&error) && collisions < MOST_COLLISIONS => {
+                collisions += 1;
+            }
             Err(Undone::Error(error)) => {
                 let waits = Problem::of(&error).is_some_and(|p| !source.stops_on(&p.sqlstate));
                 if care == Care::Apart || !waits {
@@ -41,6 +50,10 @@ pub fn run<T>(
             }
         }
     }
+}
+
+fn is_duplicate(error: &Caught) -> bool {
+    Problem::of(error).is_some_and(|problem| problem.sqlstate == "23505")
 }
 
 /// What `work` does by itself. An error that may wait comes back as its problem.
