@@ -14,7 +14,7 @@ use super::quarantine::{
 use super::route::{Fit, Route};
 use super::source::Source;
 use crate::error::Failure;
-use crate::journal::{self, Appender, FrameRow};
+use crate::journal::{self, Appender, FrameIds, FrameRow};
 use crate::pg::context::ErrorContext;
 use crate::pg::query::{self, Arg, View};
 use crate::{layout, prep_sync};
@@ -28,6 +28,7 @@ pub struct Session<'a> {
     excluded: &'a Excluded,
     watch: &'a mut Watch,
     routes: Vec<Option<Rc<Route>>>,
+    known: FrameIds,
     appender: Appender,
     /// Open for the whole attempt, where its entries are laid together.
     layer: Option<Layer>,
@@ -72,6 +73,7 @@ impl<'a> Session<'a> {
             excluded,
             watch,
             routes,
+            known: FrameIds::open(),
             appender: Appender::open(),
             layer: None,
             laid: Laid::default(),
@@ -95,7 +97,7 @@ impl<'a> Session<'a> {
             Route::Table(fit) => fit.layout_id,
         };
         let is_full = self.header.mode == Mode::Full;
-        if !is_full && journal::exists(id) {
+        if !is_full && self.known.contain(id) {
             return self.laid.outcome.skip(entries);
         }
         if !is_full || self.passes_states_on {

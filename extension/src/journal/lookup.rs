@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use syncjournal_core::{Version, frame};
 
 use crate::error::corrupted;
-use crate::journal::segment;
+use crate::journal::segment::{self, Segment};
+use crate::pg::arena::Home;
+use crate::pg::probe::Probe;
 use crate::pg::table::{Found, Table};
 
 /// A frame as the journal holds it.
@@ -14,6 +16,31 @@ pub struct JournalFrame {
     pub id: Version,
     pub layout_id: i32,
     pub data: Vec<u8>,
+}
+
+/// Whether the journal holds frames, for who asks of many.
+#[derive(Debug)]
+pub struct FrameIds {
+    segments: Vec<Segment>,
+    probes: Vec<Probe>,
+    home: Home,
+}
+
+impl FrameIds {
+    /// Opens the look-up for the rest of the call.
+    pub fn open() -> Self {
+        Self { segments: Vec::new(), probes: Vec::new(), home: Home::here() }
+    }
+
+    /// Whether the journal holds the frame of this id.
+    pub fn contain(&mut self, id: Version) -> bool {
+        if !segment::are_all(&self.segments) {
+            self.segments = segment::all();
+            let open = |segment: &Segment| Probe::open(segment.relid);
+            self.probes = self.home.run(|| self.segments.iter().filter_map(open).collect());
+        }
+        self.probes.iter_mut().any(|probe| probe.has(id.to_bytes()))
+    }
 }
 
 /// Whether the journal holds the frame of this id.

@@ -13,7 +13,7 @@ mod unfold;
 
 pub use append::{Appender, FrameRow};
 pub use horizon::pruned_to;
-pub use lookup::{exists, frame_of};
+pub use lookup::{FrameIds, exists, frame_of};
 pub use unfold::Renderer;
 
 /// Segments came or went.

@@ -35,6 +35,12 @@ pub fn all() -> Vec<Segment> {
     found
 }
 
+/// Whether these are all, still.
+pub fn are_all(segments: &[Segment]) -> bool {
+    layout::refresh();
+    SEGMENTS.with(|known| known.borrow().as_deref() == Some(segments))
+}
+
 /// The segment that is written to.
 pub fn newest() -> Segment {
     layout::refresh();

@@ -13,6 +13,7 @@ pub mod memory;
 pub mod open_table;
 pub mod postponed;
 pub mod prepared;
+pub mod probe;
 pub mod query;
 pub mod random;
 pub mod role;

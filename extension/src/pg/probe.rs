@@ -1,0 +1,76 @@
+//! Asking a table over and over whether it has a row of a certain uuid. Table, index and scan stay
+//! open, which costs most of a single look-up.
+
+use std::ptr::null_mut;
+
+use pgrx::pg_sys::{self, Datum, Oid};
+
+use crate::pg::arena::Home;
+
+/// An open look-up by a primary key that begins with a uuid. Reads under `SnapshotSelf`, as
+/// [`super::table::Table`] does.
+#[derive(Debug)]
+pub struct Probe {
+    relation: pg_sys::Relation,
+    index: pg_sys::Relation,
+    scan: pg_sys::IndexScanDesc,
+    slot: *mut pg_sys::TupleTableSlot,
+    key: Box<pg_sys::ScanKeyData>,
+    key_bytes: Box<[u8; 16]>,
+    home: Home,
+}
+
+impl Probe {
+    /// None where somebody else has dropped the table meanwhile.
+    pub fn open(relid: Oid) -> Option<Self> {
+        let lock = pg_sys::AccessShareLock as i32;
+        // SAFETY: opened in the current memory context, to which `has` returns, and closed on drop;
+        // the key points into its box, which does not move.
+        unsafe {
+            let relation = pg_sys::try_relation_open(relid, lock);
+            if relation.is_null() {
+                return None;
+            }
+            let index = pg_sys::index_open(pg_sys::RelationGetPrimaryKeyIndex(relation), lock);
+            let snapshot = &raw mut pg_sys::SnapshotSelfData;
+            let scan = pg_sys::index_beginscan(relation, index, snapshot, 1, 0);
+            let slot = pg_sys::table_slot_create(relation, null_mut());
+            let key_bytes = Box::new([0_u8; 16]);
+            let mut key = Box::new(pg_sys::ScanKeyData::default());
+            let equal = pg_sys::BTEqualStrategyNumber as u16;
+            let argument = Datum::from(key_bytes.as_ptr());
+            pg_sys::ScanKeyInit(&mut *key, 1, equal, Oid::from(pg_sys::F_UUID_EQ), argument);
+            Some(Self { relation, index, scan, slot, key, key_bytes, home: Home::here() })
+        }
+    }
+
+    /// Whether a row with this uuid is there.
+    pub fn has(&mut self, uuid: [u8; 16]) -> bool {
+        *self.key_bytes = uuid;
+        let Self { scan, slot, key, home, .. } = self;
+        // SAFETY: scan and slot are open. What the scan keeps is allocated where it was opened.
+        home.run(|| unsafe {
+            pg_sys::index_rescan(*scan, &mut **key, 1, null_mut(), 0);
+            let forward = pg_sys::ScanDirection::ForwardScanDirection;
+            let found = pg_sys::index_getnext_slot(*scan, forward, *slot);
+            pg_sys::ExecClearTuple(*slot);
+            found
+        })
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        // While an error unwinds Postgres closes what is open by itself.
+        if !std::thread::panicking() {
+            let keep_lock = pg_sys::NoLock as i32;
+            // SAFETY: opened by the constructor, closed once.
+            unsafe {
+                pg_sys::index_endscan(self.scan);
+                pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+                pg_sys::index_close(self.index, keep_lock);
+                pg_sys::relation_close(self.relation, keep_lock);
+            }
+        }
+    }
+}
