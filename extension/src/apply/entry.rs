@@ -205,7 +205,7 @@ impl Table {
     /// It was never here: it is gone as it should be. The tombstone tells entries that come late.
     fn delete_absent(&mut self, incoming: Incoming<'_>, stone: Option<Version>) {
         let Entry { version, row, .. } = *incoming.entry;
-        self.tombstones.deleted(row, version);
+        self.tombstones.deleted_absent(row, version);
         if stone.is_none() && self.truncations.is_empty() {
             let columns = self.past.columns();
             self.conflict(&Conflict {

@@ -99,7 +99,7 @@ impl Layer {
     /// Writes what is kept back for a while; between two frames.
     pub fn flush(&mut self) {
         for (_, table) in &mut self.tables {
-            table.tombstones.flush();
+            table.bury();
             table.target.thin_out();
         }
     }

@@ -55,6 +55,12 @@ impl Outcome {
         self.entries += 1;
     }
 
+    /// An entry that was counted as skipped is looked at once more.
+    pub fn recall_skipped(&mut self) {
+        self.skipped -= 1;
+        self.entries -= 1;
+    }
+
     /// Entries that were not looked at: they are here already, or not wanted.
     pub fn skip(&mut self, entries: u64) {
         let entries = i64::try_from(entries).unwrap_or(i64::MAX);

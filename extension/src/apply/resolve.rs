@@ -49,7 +49,7 @@ fn settle_conflict(conflict_id: Option<i64>, choice: Option<&str>, row: Option<&
     let mut table = Table::open(Target::open(&tracked), pending.peer_id, place);
     let choice = (choice.unwrap_or_default(), row);
     let winner = until_settled(|| table.resolve(&pending, choice));
-    table.tombstones.flush();
+    table.settle_postponed();
     conflicts::end(pending.conflict_id, Arg::Text(winner));
     table.moved(pending.row);
     Suspect::check(&table.target.close());

@@ -56,7 +56,16 @@ impl Table {
     /// Settles what was put off, each row's latest entry first: it mostly has the others behind it,
     /// so that a call makes one merge of a row and not one for each entry.
     pub fn settle_postponed(&mut self) {
-        self.tombstones.flush();
+        self.bury();
+        self.settle_batch();
+        self.bury();
+        while !self.postponed.is_empty() {
+            self.settle_batch();
+            self.bury();
+        }
+    }
+
+    fn settle_batch(&mut self) {
         // What this transaction has written itself must be found, too.
         capture::flush_now();
         let mut postponed = std::mem::take(&mut self.postponed);
@@ -78,7 +87,6 @@ impl Table {
                 Err(unsettled) => self.unsettled.push(unsettled),
             }
         }
-        self.tombstones.flush();
     }
 
     /// Settles one entry that the journal holds against its row as it is now.
@@ -152,6 +160,18 @@ impl Table {
         Ok(Some(applied))
     }
 
+    /// Writes the tombstones. A row that a user has brought back at this very moment is settled with
+    /// what deleted it.
+    pub fn bury(&mut self) {
+        for (row, version) in self.tombstones.flush() {
+            if self.target.find(row).is_some() {
+                self.tombstones.came_back(row);
+                self.postponed.push((row, version));
+                self.outcome.recall_skipped();
+            }
+        }
+    }
+
     /// The row as it is, or what is known of it since it was deleted.
     pub fn standing(&mut self, row: RowId) -> Option<RowState> {
         if let Some(version) = self.target.find(row) {
@@ -195,8 +215,10 @@ impl Table {
             }
             (false, false) => Applied::Skipped,
         };
-        if !state.alive {
-            self.tombstones.deleted(row, state.version);
+        match (is_here, state.alive) {
+            (_, true) => {}
+            (true, false) => self.tombstones.deleted(row, state.version),
+            (false, false) => self.tombstones.deleted_absent(row, state.version),
         }
         Some(applied)
     }

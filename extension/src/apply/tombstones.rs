@@ -25,6 +25,8 @@ pub struct Tombstones {
     asked: Cell<Moment>,
     /// None: the row has come back.
     fresh: HashMap<RowId, Option<Version>>,
+    /// Of these, rows that were not here to be locked.
+    unheld: HashMap<RowId, Version>,
 }
 
 /// What changes whenever somebody may have deleted a row: a session that has ended a transaction, or
@@ -46,8 +48,8 @@ impl Tombstones {
         let relid = catalog::own_relation(c"tombstone");
         let table = Table::read(relid.unwrap_or_else(|| not_installed().raise()));
         let asked = Cell::new(Moment::now());
-        let stones =
-            Self { relation_id, table, any: Cell::new(false), asked, fresh: HashMap::new() };
+        let (any, fresh, unheld) = (Cell::new(false), HashMap::new(), HashMap::new());
+        let stones = Self { relation_id, table, any, asked, fresh, unheld };
         stones.any.set(stones.has_any());
         stones
     }
@@ -89,9 +91,16 @@ impl Tombstones {
         }
     }
 
+    /// So was one that was not here: nothing but its stone holds off who is about to insert it.
+    pub fn deleted_absent(&mut self, row: RowId, version: Version) {
+        self.deleted(row, version);
+        self.unheld.insert(row, version);
+    }
+
     /// The row is here again.
     pub fn came_back(&mut self, row: RowId) {
         self.fresh.insert(row, None);
+        self.unheld.remove(&row);
     }
 
     /// The table was truncated by this version.
@@ -99,10 +108,12 @@ impl Tombstones {
         self.fresh.insert(RowId::NIL, Some(version));
     }
 
-    /// Writes what is new.
-    pub fn flush(&mut self) {
+    /// Writes what is new, waiting for whoever brings such a row back at this moment. Gives the rows
+    /// that were not here, each with what deleted it: it may be now.
+    #[must_use]
+    pub fn flush(&mut self) -> Vec<(RowId, Version)> {
         if self.fresh.is_empty() {
-            return;
+            return Vec::new();
         }
         let (mut back, mut rows, mut versions) = (Vec::new(), Vec::new(), Vec::new());
         for (row, version) in self.fresh.drain() {
@@ -132,5 +143,6 @@ impl Tombstones {
                 or excluded.version > t.version",
             &[Arg::Int4(self.relation_id), Arg::Text(&list(&rows)), Arg::Text(&list(&versions))],
         );
+        self.unheld.drain().collect()
     }
 }

@@ -6,6 +6,7 @@
 //! TRUNCATE itself stays on record: an entry that comes later is measured against it then. The delete
 //! of a row becomes an entry of its own only where another entry has to name it as a parent.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -39,8 +40,10 @@ const FRAMES: i64 = 100;
 #[derive(Debug)]
 pub struct Truncations {
     relation_id: i32,
-    all: Vec<TruncateSummary>,
-    latest: Version,
+    versions: Vec<Version>,
+    /// What they had seen: read when an entry comes that is older than one of them, since a list can
+    /// be as long as the table was.
+    all: OnceCell<Vec<TruncateSummary>>,
     /// The versions in the journal of rows that are gone without a tombstone, by the rows that
     /// were asked for.
     known: HashMap<RowId, Vec<Version>>,
@@ -50,22 +53,27 @@ impl Truncations {
     pub fn of(relation_id: i32) -> Self {
         let relid = catalog::own_relation(c"truncation");
         let reader = Reader::read(relid.unwrap_or_else(|| not_installed().raise()));
-        let mut all = Vec::new();
-        let mut latest = Version::NIL;
+        let mut versions = Vec::new();
         let key = [(1, Key::Int4(relation_id))];
         reader.equal(reader.primary_key(), &key, |found| {
-            let version = Version::from_bytes(found.uuid(2).unwrap_or_default());
-            latest = latest.max(version);
-            all.extend(recorded(version));
+            versions.extend(found.uuid(2).map(Version::from_bytes));
             ControlFlow::<()>::Continue(())
         });
-        Self { relation_id, all, latest, known: HashMap::new() }
+        Self { relation_id, versions, all: OnceCell::new(), known: HashMap::new() }
+    }
+
+    fn all(&self) -> &[TruncateSummary] {
+        self.all.get_or_init(|| self.versions.iter().copied().filter_map(recorded).collect())
+    }
+
+    fn latest(&self) -> Version {
+        self.versions.iter().max().copied().unwrap_or_default()
     }
 
     /// Whether a row that comes may have had a life that was truncated: what is later than all
     /// TRUNCATEs is later than whatever they took, too.
     pub fn may_concern(&self, version: Version) -> bool {
-        version < self.latest
+        self.versions.iter().any(|truncate| version < *truncate)
     }
 
     /// Looks up in one pass what the journal knows of some rows.
@@ -74,7 +82,7 @@ impl Truncations {
         let sql = "select j.frame, j.data from syncjournal.journal j \
             where j.layout in (select y.layout_id from syncjournal.relation_layout y \
                 where y.relation_id = $1) and j.frame <= $2";
-        let args = [Arg::Int4(self.relation_id), Arg::Uuid(self.latest.to_bytes())];
+        let args = [Arg::Int4(self.relation_id), Arg::Uuid(self.latest().to_bytes())];
         // What has come by this very call is to be seen, too.
         transaction::next_command();
         let _newest = NewestSnapshot::enter();
@@ -97,17 +105,19 @@ impl Truncations {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.versions.is_empty()
     }
 
     /// Whether a TRUNCATE had seen this version of the row.
     pub fn cover(&self, row: RowId, version: Version) -> bool {
-        self.all.iter().any(|summary| summary.contains(row, version))
+        self.may_concern(version) && self.all().iter().any(|summary| summary.contains(row, version))
     }
 
     fn add(&mut self, version: Version, summary: TruncateSummary) {
-        self.latest = self.latest.max(version);
-        self.all.push(summary);
+        self.versions.push(version);
+        if let Some(all) = self.all.get_mut() {
+            all.push(summary);
+        }
         query::execute(
             "insert into syncjournal.truncation (relation_id, version) values ($1, $2) \
             on conflict do nothing",
@@ -198,7 +208,7 @@ impl Table {
         }
         let known = self.truncations.known.remove(&row).unwrap_or_default();
         let heads: Vec<Version> =
-            self.truncations.all.iter().filter_map(|all| all.head_of(row, &known)).collect();
+            self.truncations.all().iter().filter_map(|all| all.head_of(row, &known)).collect();
         for head in heads {
             let rules = self.rules.for_row(row);
             let mut host = RowHost::new(row, &mut self.past, &mut self.target, &self.rules);
@@ -217,8 +227,8 @@ impl Table {
 
     /// Measures a row against the TRUNCATEs on record, after an entry of it was settled.
     pub fn measure_all(&mut self, row: RowId) -> Result<(), Unsettled> {
-        for place in 0..self.truncations.all.len() {
-            let summary = self.truncations.all[place].clone();
+        for place in 0..self.truncations.all().len() {
+            let summary = self.truncations.all()[place].clone();
             self.measure(row, &summary)?;
         }
         Ok(())

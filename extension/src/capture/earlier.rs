@@ -52,7 +52,7 @@ pub fn parent_of_insert(tracked: &Tracked, row: RowId, version: Version) -> Vers
     }
     let stone = last_delete(tracked, row, Phase::After);
     if stone < version {
-        return stone;
+        return take(tracked, row, version, stone);
     }
     if !state::with(|state| state.allocator.is_own(stone)) {
         deleted_meanwhile(tracked, row);
@@ -63,6 +63,19 @@ pub fn parent_of_insert(tracked: &Tracked, row: RowId, version: Version) -> Vers
         Some(prev) if prev.is_nil() || prev.time() < version.time() => prev,
         _ => replaced_at_once(tracked, row),
     }
+}
+
+/// The stone goes when the row is written, not at the commit: between the two somebody else could
+/// bury the row again, and neither would know of the other.
+fn take(tracked: &Tracked, row: RowId, version: Version, stone: Version) -> Version {
+    if stone.is_nil() {
+        return stone;
+    }
+    let taken = tombstone::take(tracked.relation_id, row);
+    if taken > version {
+        deleted_meanwhile(tracked, row);
+    }
+    stone.max(taken)
 }
 
 /// The version that deleted the row last, by this transaction or before it.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use pgrx::pg_sys::Oid;
 use syncjournal_core::{RowId, Version};
 
 use crate::error::not_installed;
@@ -66,15 +67,31 @@ pub fn bury(fates: impl Iterator<Item = (i32, RowId, Option<Version>)>) {
     let table = Table::write(relid);
     let index = table.primary_key();
     for ((relation, row), version) in fates {
-        let keys = [(1, Key::Int4(relation)), (2, Key::Uuid(&row.0))];
-        // One stands already where the row came back under its identity after an earlier delete.
-        let former = table.equal(index, &keys, |found| ControlFlow::Break(found.place()));
-        if let Some(former) = former {
-            table.delete(former);
-        }
+        // One may stand already where the row came back under its identity after an earlier delete.
+        remove(&table, index, relation, row);
         if let Some(version) = version {
             let (row, version) = (Field::Uuid(row.0), Field::Uuid(version.to_bytes()));
             table.insert(&[Field::Int4(relation), row, version]);
         }
     }
+}
+
+/// Takes away the stone of a row that is back, and gives its version; nil where there is none. From
+/// now on whoever sets another waits for this transaction's end, and finds the row.
+pub fn take(relation_id: i32, row: RowId) -> Version {
+    let relid = catalog::own_relation(c"tombstone").unwrap_or_else(|| not_installed().raise());
+    let table = Table::write(relid);
+    remove(&table, table.primary_key(), relation_id, row)
+}
+
+fn remove(table: &Table, index: Oid, relation_id: i32, row: RowId) -> Version {
+    let keys = [(1, Key::Int4(relation_id)), (2, Key::Uuid(&row.0))];
+    let look = |found: &Found| ControlFlow::Break((found.place(), found.uuid(3)));
+    while let Some((place, version)) = table.equal(index, &keys, look) {
+        if table.delete(place) {
+            return version.map_or(Version::NIL, Version::from_bytes);
+        }
+        pgrx::check_for_interrupts!();
+    }
+    Version::NIL
 }

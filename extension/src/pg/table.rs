@@ -98,13 +98,19 @@ impl Table {
         }
     }
 
-    /// Deletes the row at this place. It may have been written by the command that runs.
-    pub fn delete(&self, place: Place) {
+    /// Deletes the row at this place, which may have been written by the command that runs; waits
+    /// for whoever is changing it. Not done where that one has: look again.
+    pub fn delete(&self, place: Place) -> bool {
         transaction::next_command();
         let mut place = place.0;
-        // SAFETY: the place is of a row that a scan has found; raises an ordinary error where
-        // somebody else has changed it meanwhile.
-        unsafe { pg_sys::simple_heap_delete(self.relation, &mut place) };
+        let mut failure = pg_sys::TM_FailureData::default();
+        // SAFETY: the place is of a row that a scan has found.
+        let outcome = unsafe {
+            let command = pg_sys::GetCurrentCommandId(true);
+            let none = null_mut();
+            pg_sys::heap_delete(self.relation, &mut place, command, none, true, &mut failure, false)
+        };
+        outcome == pg_sys::TM_Result::TM_Ok
     }
 
     /// # Safety

@@ -72,3 +72,70 @@ fn two_peers_that_bring_the_same_frame_at_once_do_not_fail() {
     spread(&[&a, &b, &c]);
     assert_all_same(&[&a, &b, &c]);
 }
+
+/// A row that is gone on both nodes, and deleted once more at the first.
+fn deleted_twice() -> (syncjournal_tests::Db, syncjournal_tests::Db, Vec<Vec<u8>>) {
+    let (a, b) = two("conflict_policy => 'last_update_wins'");
+    b.exec(&format!("delete from item where id = '{ROW}'"));
+    a.exec(&format!("delete from item where id = '{ROW}'"));
+    let parts = prepare_set(&a, &b, "changes");
+    (a, b, parts)
+}
+
+#[test]
+fn a_row_is_inserted_again_while_another_delete_of_it_arrives() {
+    let (a, b, parts) = deleted_twice();
+    let mut user = b.session();
+    user.exec("begin");
+    user.exec(&format!("insert into item values ('{ROW}', 'again', 1, 1)"));
+    std::thread::scope(|scope| {
+        let (to, parts) = (b.dsn(), &parts);
+        let applying = scope.spawn(move || {
+            let mut session = syncjournal_tests::Session::connect(&to);
+            let applied = "select entries from syncjournal.apply($1)";
+            session.query_one_with::<i64>(applied, &[&parts[0]])
+        });
+        wait_until("apply waits for the user", || {
+            b.query_one::<bool>(
+                "select exists (select from pg_stat_activity
+                     where datname = current_database() and wait_event_type = 'Lock')",
+            )
+        });
+        user.exec("commit");
+        assert_eq!(applying.join().expect("the set is applied"), 1);
+    });
+    assert_eq!(row(&b), "again 1 1", "the insert is the later write");
+    assert_eq!(b.query_one::<i64>("select count(*) from syncjournal.tombstone"), 0);
+    spread(&[&a, &b]);
+    assert_all_same(&[&a, &b]);
+    assert_eq!(row(&a), "again 1 1");
+}
+
+#[test]
+fn an_insert_waits_for_the_delete_that_arrives_and_knows_of_it() {
+    let (a, b, parts) = deleted_twice();
+    let mut applying = b.session();
+    applying.exec("begin");
+    let applied = "select entries from syncjournal.apply($1)";
+    assert_eq!(applying.query_one_with::<i64>(applied, &[&parts[0]]), 1);
+    std::thread::scope(|scope| {
+        let to = b.dsn();
+        let insert = format!("insert into item values ('{ROW}', 'again', 1, 1)");
+        let user = scope.spawn(move || {
+            syncjournal_tests::Session::connect(&to)
+                .try_exec(&insert)
+                .map_err(|error| error.sqlstate)
+        });
+        wait_until("the user waits for apply", || {
+            b.query_one::<bool>(
+                "select exists (select from pg_stat_activity
+                     where datname = current_database() and wait_event_type = 'Lock')",
+            )
+        });
+        applying.exec("commit");
+        user.join().expect("joins").expect("the row is inserted");
+    });
+    spread(&[&a, &b]);
+    assert_all_same(&[&a, &b]);
+    assert_eq!(row(&a), "again 1 1");
+}
