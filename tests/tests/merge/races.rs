@@ -1,8 +1,36 @@
 //! Users who write while entries are being applied.
 
-use syncjournal_tests::{apply_set, carry, prepare_set, wait_until};
+use syncjournal_tests::{Db, Session, apply_set, carry, prepare_set, wait_until};
 
 use super::{ROW, assert_all_same, conflicts, row, set, spread, three, two};
+
+const APPLIED: &str = "select array[updated, skipped, quarantined] from syncjournal.apply($1)";
+
+/// Runs `waiting` in a session of its own and, once it waits for a lock, `meanwhile`.
+#[track_caller]
+fn while_waiting<R: Send>(
+    db: &Db,
+    waiting: impl FnOnce(Session) -> R + Send,
+    meanwhile: impl FnOnce(),
+) -> R {
+    std::thread::scope(|scope| {
+        let to = db.dsn();
+        let done = scope.spawn(move || waiting(Session::connect(&to)));
+        wait_until("one session waits for the other", || {
+            db.query_one::<bool>(
+                "select exists (select from pg_stat_activity
+                     where datname = current_database() and wait_event_type = 'Lock')",
+            )
+        });
+        meanwhile();
+        done.join().expect("it ends well")
+    })
+}
+
+#[track_caller]
+fn applied_while_waiting(db: &Db, part: &Vec<u8>, meanwhile: impl FnOnce()) -> Vec<i64> {
+    while_waiting(db, |mut session| session.query_one_with(APPLIED, &[part]), meanwhile)
+}
 
 #[test]
 fn a_row_that_is_deleted_while_a_set_is_applied_does_not_come_back() {
@@ -18,23 +46,10 @@ fn a_row_that_is_deleted_while_a_set_is_applied_does_not_come_back() {
 
     let mut user = b.session();
     user.exec(&format!("begin; select from item where id = '{OTHER}' for update"));
-    std::thread::scope(|scope| {
-        // The set's first entry waits for the lock; the table is known to have no deleted row by then.
-        let (to, parts) = (b.dsn(), &parts);
-        let applying = scope.spawn(move || {
-            let mut session = syncjournal_tests::Session::connect(&to);
-            let applied = "select count(*) from syncjournal.apply($1)";
-            session.query_one_with::<i64>(applied, &[&parts[0]])
-        });
-        wait_until("apply waits for the row", || {
-            b.query_one::<bool>(
-                "select exists (select from pg_stat_activity
-                     where datname = current_database() and wait_event_type = 'Lock')",
-            )
-        });
+    // The set's first entry waits for the lock; the table is known to have no deleted row by then.
+    applied_while_waiting(&b, &parts[0], || {
         b.exec(&format!("delete from item where id = '{ROW}'"));
         user.exec("commit");
-        applying.join().expect("the set is applied");
     });
     assert_eq!(row(&b), "", "the delete is the later write");
     assert_eq!(conflicts(&b).first().map(String::as_str), Some("update_deleted local resolved"));
@@ -49,32 +64,18 @@ fn two_peers_that_bring_the_same_frame_at_once_do_not_fail() {
     apply_set(&c, &prepare_set(&a, &c, "changes"));
     let (of_a, of_c) = (prepare_set(&a, &b, "changes"), prepare_set(&c, &b, "changes"));
 
-    let applied = "select array[updated, skipped, quarantined] from syncjournal.apply($1)";
     let mut first = b.session();
     first.exec("begin");
-    let counts: Vec<i64> = first.query_one_with(applied, &[&of_a[0]]);
+    let counts: Vec<i64> = first.query_one_with(APPLIED, &[&of_a[0]]);
     assert_eq!(counts, [1, 0, 0]);
-    std::thread::scope(|scope| {
-        let (to, parts) = (b.dsn(), &of_c);
-        let second = scope.spawn(move || {
-            let mut session = syncjournal_tests::Session::connect(&to);
-            session.query_one_with::<Vec<i64>>(applied, &[&parts[0]])
-        });
-        wait_until("the second waits for the first", || {
-            b.query_one::<bool>(
-                "select exists (select from pg_stat_activity
-                     where datname = current_database() and wait_event_type = 'Lock')",
-            )
-        });
-        first.exec("commit");
-        assert_eq!(second.join().expect("the set is applied"), [0, 1, 0]);
-    });
+    let counts = applied_while_waiting(&b, &of_c[0], || first.exec("commit"));
+    assert_eq!(counts, [0, 1, 0]);
     spread(&[&a, &b, &c]);
     assert_all_same(&[&a, &b, &c]);
 }
 
 /// A row that is gone on both nodes, and deleted once more at the first.
-fn deleted_twice() -> (syncjournal_tests::Db, syncjournal_tests::Db, Vec<Vec<u8>>) {
+fn deleted_twice() -> (Db, Db, Vec<Vec<u8>>) {
     let (a, b) = two("conflict_policy => 'last_update_wins'");
     b.exec(&format!("delete from item where id = '{ROW}'"));
     a.exec(&format!("delete from item where id = '{ROW}'"));
@@ -88,22 +89,7 @@ fn a_row_is_inserted_again_while_another_delete_of_it_arrives() {
     let mut user = b.session();
     user.exec("begin");
     user.exec(&format!("insert into item values ('{ROW}', 'again', 1, 1)"));
-    std::thread::scope(|scope| {
-        let (to, parts) = (b.dsn(), &parts);
-        let applying = scope.spawn(move || {
-            let mut session = syncjournal_tests::Session::connect(&to);
-            let applied = "select entries from syncjournal.apply($1)";
-            session.query_one_with::<i64>(applied, &[&parts[0]])
-        });
-        wait_until("apply waits for the user", || {
-            b.query_one::<bool>(
-                "select exists (select from pg_stat_activity
-                     where datname = current_database() and wait_event_type = 'Lock')",
-            )
-        });
-        user.exec("commit");
-        assert_eq!(applying.join().expect("the set is applied"), 1);
-    });
+    applied_while_waiting(&b, &parts[0], || user.exec("commit"));
     assert_eq!(row(&b), "again 1 1", "the insert is the later write");
     assert_eq!(b.query_one::<i64>("select count(*) from syncjournal.tombstone"), 0);
     spread(&[&a, &b]);
@@ -116,25 +102,12 @@ fn an_insert_waits_for_the_delete_that_arrives_and_knows_of_it() {
     let (a, b, parts) = deleted_twice();
     let mut applying = b.session();
     applying.exec("begin");
-    let applied = "select entries from syncjournal.apply($1)";
-    assert_eq!(applying.query_one_with::<i64>(applied, &[&parts[0]]), 1);
-    std::thread::scope(|scope| {
-        let to = b.dsn();
-        let insert = format!("insert into item values ('{ROW}', 'again', 1, 1)");
-        let user = scope.spawn(move || {
-            syncjournal_tests::Session::connect(&to)
-                .try_exec(&insert)
-                .map_err(|error| error.sqlstate)
-        });
-        wait_until("the user waits for apply", || {
-            b.query_one::<bool>(
-                "select exists (select from pg_stat_activity
-                     where datname = current_database() and wait_event_type = 'Lock')",
-            )
-        });
-        applying.exec("commit");
-        user.join().expect("joins").expect("the row is inserted");
-    });
+    let _: Vec<i64> = applying.query_one_with(APPLIED, &[&parts[0]]);
+    while_waiting(
+        &b,
+        |mut session| session.exec(&format!("insert into item values ('{ROW}', 'again', 1, 1)")),
+        || applying.exec("commit"),
+    );
     spread(&[&a, &b]);
     assert_all_same(&[&a, &b]);
     assert_eq!(row(&a), "again 1 1");
