@@ -16,6 +16,7 @@ use crate::error::corrupted;
 use crate::layout;
 use crate::pg::arena::Arena;
 use crate::pg::postponed::Suspect;
+use crate::pg::role::ReplicaRole;
 
 /// Open tables.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Layer {
     keys: Option<Rc<ForeignKeys>>,
     tables: Vec<(Rc<Fit>, Table)>,
     arena: Arena,
+    /// From the first table on that has triggers which may fire.
+    replica: Option<ReplicaRole>,
 }
 
 /// What a layer has done.
@@ -53,7 +56,8 @@ impl Laid {
 impl Layer {
     pub fn new(source: &Source) -> Self {
         let Source { peer_id, keys, .. } = source;
-        Self { peer_id: *peer_id, keys: keys.clone(), tables: Vec::new(), arena: Arena::new() }
+        let (tables, arena) = (Vec::new(), Arena::new());
+        Self { peer_id: *peer_id, keys: keys.clone(), tables, arena, replica: None }
     }
 
     /// Lays one entry, or puts it off.
@@ -90,6 +94,9 @@ impl Layer {
             let tracked = layout::tracked(fit.root)
                 .unwrap_or_else(|| corrupted("a table is tracked no longer").raise());
             let target = Target::enforcing(&tracked, self.keys.as_ref());
+            if target.has_triggers() {
+                self.replica.get_or_insert_with(ReplicaRole::enter);
+            }
             let table = Table::open(target, self.peer_id, fit.told.clone());
             self.tables.push((Rc::clone(fit), table));
             self.tables.len() - 1

@@ -41,7 +41,6 @@ use pgrx::prelude::*;
 use syncjournal_core::wire::{Header, Record, SetPart};
 
 use crate::capture;
-use crate::pg::role::ReplicaRole;
 use crate::pg::{subtransaction, transaction};
 use crate::value::PortableSettings;
 use outcome::Outcome;
@@ -103,7 +102,7 @@ fn apply_part(part: &SetPart<'_>, bytes: usize) -> Outcome {
         return outcome;
     }
     let outcome = {
-        let _replica = AsReplica::enter();
+        let _settings = begin();
         let mut watch = Watch::load();
         let outcome = quarantine::run(&source, |care, excluded| {
             apply_frames(part, Session::begin(header, &source, &mut watch, (care, excluded)))
@@ -118,19 +117,11 @@ fn apply_part(part: &SetPart<'_>, bytes: usize) -> Outcome {
     outcome
 }
 
-/// While it lives, rows are written as logical replication does it. Fields end in their order.
-struct AsReplica {
-    _settings: PortableSettings,
-    _replica: ReplicaRole,
-}
-
-impl AsReplica {
-    fn enter() -> Self {
-        // What the caller has written must be found: in a subtransaction it cannot be flushed.
-        capture::flush_now();
-        let replica = ReplicaRole::enter();
-        Self { _settings: PortableSettings::enter(), _replica: replica }
-    }
+/// Begins to apply: the settings last as long as what is given.
+fn begin() -> PortableSettings {
+    // What the caller has written must be found: in a subtransaction it cannot be flushed.
+    capture::flush_now();
+    PortableSettings::enter()
 }
 
 fn apply_frames(part: &SetPart<'_>, mut session: Session<'_>) -> Result<Outcome, Vec<Violation>> {

@@ -141,6 +141,11 @@ impl Target {
 
     /// Closes, and gives the rows whose unique and exclusion constraints are still to be checked.
     #[must_use]
+    /// Whether code of the users' runs with a change of the table.
+    pub fn has_triggers(&self) -> bool {
+        self.leaves.iter().any(|leaf| leaf.writer.has_triggers())
+    }
+
     pub fn close(self) -> Vec<Suspect> {
         let mut suspects = Vec::new();
         for leaf in self.leaves {

@@ -61,7 +61,8 @@ pub fn session_user() -> Oid {
     unsafe { pg_sys::GetSessionUserId() }
 }
 
-/// While it lives, ordinary triggers and foreign keys do not fire, as in logical replication.
+/// While it lives, ordinary triggers and foreign keys do not fire, as in logical replication. Costs the
+/// session all its cached plans: only for where there are triggers.
 #[derive(Debug)]
 pub struct ReplicaRole {
     _scope: SettingScope,

@@ -13,7 +13,7 @@ use super::rounds::{Care, alone, run};
 use super::shelf::{failed_again, release};
 use super::violation::{Excluded, Rivals, Violation, violations};
 use super::waiting::{self, Waiting, Wanted, Watch};
-use crate::apply::AsReplica;
+use crate::apply::begin;
 use crate::apply::layer::{Laid, Layer};
 use crate::apply::outcome::Outcome;
 use crate::apply::route::{Fit, Route};
@@ -65,7 +65,7 @@ pub fn after_call(watch: &Watch, outcome: &Outcome) {
 /// Tries one entry, or all; gives the number of those that went.
 #[pg_extern(volatile)]
 fn retry_quarantine(quarantine_id: Option<i64>) -> i64 {
-    let _applying = AsReplica::enter();
+    let _settings = begin();
     if let Some(id) = quarantine_id {
         let found = waiting::asked_for(Some(id), (Version::NIL, 0), 1);
         if found.is_empty() {
@@ -102,7 +102,7 @@ fn retry_all() -> i64 {
 /// Tries what is due by its time, or since the schema has changed: for the agent, now and then.
 #[pg_extern(volatile)]
 fn retry_due_quarantine() -> i64 {
-    let _applying = AsReplica::enter();
+    let _settings = begin();
     let begun = Instant::now();
     let mut released = 0;
     waiting::wake();
