@@ -83,6 +83,9 @@ impl Run {
         if self.policy == Policy::Manual {
             resolved = verdict::resolve_all(&nodes, &mut random, self.time);
         }
+        if verdict::wait_until_released(&nodes) {
+            still::wait(&nodes, self.time);
+        }
         let until_equal = whole.elapsed();
         let merges = verdict::judge(&nodes, &done, self.policy);
         links.stop();
