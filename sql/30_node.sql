@@ -7,6 +7,18 @@ as $$
     select ('x' || left(node_id::text, 8))::bit(32)::int4 & x'7fffffff'::int4
 $$;
 
+-- Whether this database is a copy of the one that took the identity up: createdb -T makes another
+-- database, pg_upgrade another cluster. A base backup cannot be told from its original: that shows
+-- when the two meet.
+create function syncjournal.is_copy() returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+    select exists (
+        select from syncjournal.local_node l, pg_control_system() s, pg_database d
+        where d.datname = current_database()
+            and (l.system_identifier <> s.system_identifier or l.database_oid <> d.oid))
+$$;
+
 -- Makes `name` this database's node. A tag is 31 random bits: it is tried against all known nodes
 -- here, and peers refuse each other when theirs are equal nevertheless.
 create function syncjournal.take_identity(name text, owner text, contact text, url text)
@@ -93,6 +105,40 @@ begin
     end if;
     -- A dump does not say what belongs to the extension.
     perform syncjournal.own_added_columns(relid) from syncjournal.tracked_relation;
+    if exists (select from syncjournal.sequence_stripe) then
+        raise warning 'the sequences still give out the numbers of the original'
+            using hint = 'Choose a stripe of its own: syncjournal.stripe_sequences(position, of).';
+    end if;
     return syncjournal.take_identity(name, null, null, null);
+end
+$$;
+
+-- The database has moved and its original is no more: what pg_upgrade leaves, or a rename after
+-- createdb -T. It goes on as the same node.
+create function syncjournal.keep_identity() returns uuid
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    was syncjournal.local_node;
+    original name;
+begin
+    select * into was from syncjournal.local_node for update;
+    if not found then
+        raise exception 'this database has no name among the nodes yet'
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'A restored dump takes a name of its own: syncjournal.adopt_clone(name).';
+    end if;
+    select d.datname into original from pg_database d, pg_control_system() s
+    where d.oid = was.database_oid and d.datname <> current_database()
+        and was.system_identifier = s.system_identifier;
+    if found then
+        raise exception 'the original, database "%", is still there', original
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'Give the copy a name of its own: syncjournal.adopt_clone(name).';
+    end if;
+    update syncjournal.local_node set system_identifier = s.system_identifier, database_oid = d.oid
+    from pg_control_system() s, pg_database d where d.datname = current_database();
+    perform syncjournal.identity_changed();
+    return was.node_id;
 end
 $$;

@@ -10,6 +10,13 @@ begin
         raise exception 'this database has no name among the nodes yet'
             using errcode = 'object_not_in_prerequisite_state',
                 hint = 'Name it first: select syncjournal.create_node(''name'').';
+    elsif syncjournal.is_copy() then
+        raise exception 'this database is a copy of node "%"',
+            (select node_name from syncjournal.known_node where node_id = here)
+            using errcode = 'object_not_in_prerequisite_state',
+                detail = 'Two databases with one identity lose changes.',
+                hint = 'Give it a name of its own: select syncjournal.adopt_clone(''name''). If the'
+                    ' original is no more: select syncjournal.keep_identity().';
     end if;
     return here;
 end

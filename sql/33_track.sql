@@ -95,6 +95,7 @@ begin
     perform syncjournal.refuse_two_ways();
     perform syncjournal.own_added_columns(relation);
     perform syncjournal.refresh_layout(relation);
+    perform syncjournal.stripe_tables(relation);
 end
 $$;
 

@@ -68,14 +68,11 @@ as $$
             'Name it: select syncjournal.create_node(''name''). A restored copy of another node:'
             ' syncjournal.adopt_clone(''name'').', 'this is node "' || name || '"') v
     union all
-    select v.* from (
-            select bool_or(l.system_identifier <> s.system_identifier
-                or l.database_oid <> d.oid) as is_copy
-            from syncjournal.local_node l, pg_control_system() s, pg_database d
-            where d.datname = current_database()) this
+    select v.* from (select syncjournal.is_copy() as is_copy) this
         cross join lateral syncjournal.verdict('clone', 'error',
             case when is_copy then 'This database was copied from the one that was named.' end,
-            'Two databases with one identity lose changes: syncjournal.adopt_clone(''name'').',
+            'Two databases with one identity lose changes: syncjournal.adopt_clone(''name''); if the'
+            ' original is no more: syncjournal.keep_identity().',
             'this is the database that was named') v
     union all
     select v.* from (
@@ -142,6 +139,23 @@ as $$
         'all named nodes are known') v
 $$;
 
+-- Keys that two nodes draw from sequences of their own.
+create function syncjournal.check_sequences()
+returns table (check_name text, severity text, detail text, hint text)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+    select v.* from syncjournal.verdict('sequences', 'warning',
+        coalesce(
+            (select 'The stripe of the sequences was chosen for another node: this is a copy.'
+             from syncjournal.sequence_stripe b
+             where b.node_id is distinct from (select node_id from syncjournal.local_node)),
+            (select string_agg(distinct format('This node and peer "%s" both draw %s.%s.',
+                s.peer, s.relation, s.column_name), ' ') from syncjournal.shared_sequences() s)),
+        'Let them take turns: select syncjournal.stripe_sequences(1, 2) here, (2, 2) there; or'
+            ' track the table with keys => ''local''.',
+        'no two nodes give out the same numbers') v
+$$;
+
 create function syncjournal.check_peers()
 returns table (check_name text, severity text, detail text, hint text)
 language sql stable set search_path = pg_catalog, pg_temp
@@ -190,6 +204,7 @@ as $$
     union all select * from syncjournal.check_server()
     union all select * from syncjournal.check_tables()
     union all select * from syncjournal.check_rules()
+    union all select * from syncjournal.check_sequences()
     union all select * from syncjournal.check_peers()
 $$;
 

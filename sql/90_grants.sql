@@ -7,7 +7,7 @@ grant usage on schema syncjournal to syncjournal_reader;
 grant select on
     syncjournal.node, syncjournal.node_priority, syncjournal.tracked_table, syncjournal.peer,
     syncjournal.stat_peer, syncjournal.sync_set, syncjournal.conflict, syncjournal.quarantine, syncjournal.health,
-    syncjournal.change
+    syncjournal.change, syncjournal.key_sequence
 to syncjournal_reader;
 grant execute on function
     syncjournal.version_time(uuid), syncjournal.version_node(uuid),
@@ -36,6 +36,7 @@ to syncjournal_agent;
 grant syncjournal_agent to syncjournal_admin;
 grant execute on function
     syncjournal.create_node(text, text, text, text), syncjournal.adopt_clone(text),
+    syncjournal.keep_identity(), syncjournal.stripe_sequences(int4, int4),
     syncjournal.track(regclass, text, text[], text, text[], text[], regproc, boolean),
     syncjournal.track_all(text[], text[], text), syncjournal.untrack(regclass, boolean),
     syncjournal.alter_tracking(

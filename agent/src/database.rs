@@ -20,13 +20,15 @@ pub(crate) struct Database {
     /// Where it was found, of several hosts.
     pub(crate) address: Address,
     pub(crate) identity: NodeInfo,
+    /// Tells databases apart that are copies of each other: of a server that runs, the database.
+    pub(crate) instance: String,
 }
 
 impl Database {
     pub(crate) async fn connect(node: &Arc<Node>, name: &SessionName) -> Result<Self> {
         let place = |error: Error| error.at(format_args!("node \"{}\"", node.name));
         let established = open(&node.endpoint, name).await.map_err(place)?;
-        let identity = identity(&established.session).await.map_err(|error| {
+        let (identity, instance) = identity(&established.session).await.map_err(|error| {
             place(with_remedy(error, &node.endpoint.dbname, &node.endpoint.user))
         })?;
         Ok(Self {
@@ -34,6 +36,7 @@ impl Database {
             session: established.session,
             address: established.address,
             identity,
+            instance,
         })
     }
 
@@ -116,25 +119,30 @@ pub(crate) fn lock_key(node: Uuid) -> i32 {
     i32::from_be_bytes([a, b, c, d])
 }
 
-async fn identity(session: &Session) -> Result<NodeInfo> {
+async fn identity(session: &Session) -> Result<(NodeInfo, String)> {
     let row = session
         .query_opt(
-            "select n.node_id, n.name, n.node_tag, s.system_identifier
+            "select n.node_id, n.name, n.node_tag, s.system_identifier,
+                    pg_catalog.concat_ws(' ', s.system_identifier,
+                        pg_catalog.pg_postmaster_start_time(), pg_catalog.current_database())
              from syncjournal.node n, pg_catalog.pg_control_system() s where n.is_local",
             &[],
         )
         .await?;
     let Some(row) = row else {
-        return Err(Error::new(Kind::Prerequisite, "this database is not a node yet")
-            .hint("Name it: select syncjournal.create_node('name');"));
+        return Err(Error::new(Kind::Prerequisite, "this database is not a node yet").hint(
+            "Name it: select syncjournal.create_node('name'); a restored copy of another: \
+                   adopt_clone('name');",
+        ));
     };
     let (tag, system): (i32, i64) = (row.try_get(2)?, row.try_get(3)?);
-    Ok(NodeInfo {
+    let node = NodeInfo {
         node_id: row.try_get(0)?,
         name: row.try_get(1)?,
         tag: tag.cast_unsigned(),
         system_identifier: system.cast_unsigned(),
-    })
+    };
+    Ok((node, row.try_get(4)?))
 }
 
 /// Adds what helps against a missing prerequisite, where the server said nothing better.

@@ -38,6 +38,19 @@ pub fn corrupted(what: impl std::fmt::Display) -> Failure {
         .hint("This is damage to the database or a bug: keep the server's log, and report it.")
 }
 
+/// The database was copied, and with it the identity of its original.
+pub fn is_copy(node: &str) -> Failure {
+    Failure::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("this database is a copy of node \"{node}\""),
+    )
+    .detail("Two databases with one identity lose changes.")
+    .hint(
+        "Give it a name of its own: select syncjournal.adopt_clone('name'). If the original is no \
+            more: select syncjournal.keep_identity().",
+    )
+}
+
 /// Something of the extension's own is not there.
 pub fn not_installed() -> Failure {
     Failure::new(

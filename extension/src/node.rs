@@ -7,7 +7,8 @@ use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::prelude::*;
 
-use crate::error::{Failure, not_installed};
+use crate::error::{Failure, is_copy, not_installed};
+use crate::pg::query::{self, Arg, View};
 use crate::pg::table::{Key, Table};
 use crate::pg::{catalog, invalidation};
 
@@ -45,12 +46,25 @@ fn read() -> Option<Known> {
         (Table::read(relid), relid)
     };
     let (local, table) = open(c"local_node");
-    let node = local.all(local.primary_key(), |row| ControlFlow::Break(row.uuid(2)))??;
+    let found =
+        local.all(local.primary_key(), |row| ControlFlow::Break(row.uuid(2).zip(row.oid(4))))?;
+    let (node, database) = found?;
+    if database != catalog::own_database() {
+        // Versions of two databases under one tag could not be told apart. Another cluster alone
+        // is no reason: pg_upgrade makes one, and users' transactions are not to fail for it.
+        is_copy(&name_of(&node)).raise();
+    }
     let (nodes, _) = open(c"known_node");
     let tag = nodes.equal(nodes.primary_key(), &[(1, Key::Uuid(&node))], |row| {
         ControlFlow::Break(row.int4(2))
     })??;
     Some(Known { tag: tag as u32, table })
+}
+
+fn name_of(node: &[u8; 16]) -> String {
+    let sql = "select node_name from syncjournal.known_node where node_id = $1";
+    let name = query::first(View::Newest, sql, &[Arg::Uuid(*node)], |row| row.text(1));
+    name.flatten().unwrap_or_default()
 }
 
 /// Forgets the tag where the given relation is the one that it came from; all forget on `None`.

@@ -74,6 +74,19 @@ impl Cluster {
     /// Makes and starts a cluster. It stops and its folder goes when the last reference is dropped, or
     /// when the test process ends.
     pub fn start(options: Options) -> Arc<Self> {
+        let port = if options.tcp || options.tls { free_port() } else { 5432 };
+        let cluster = Self::in_new_folder(options, port);
+        run(server_command(server().bin.join("initdb"))
+            .args(["--no-sync", "--locale=C.UTF-8", "--encoding=UTF8", "--username=postgres"])
+            .args(["--auth-local=trust", "--auth-host=scram-sha-256", "--pgdata"])
+            .arg(cluster.data()));
+        cluster.configure();
+        cluster.start_again();
+        Arc::new(cluster)
+    }
+
+    /// A folder without a server yet.
+    fn in_new_folder(options: Options, port: u16) -> Self {
         let bin = &server().bin;
         let template = std::env::temp_dir().join("syncjournal-cluster-XXXXXXXX");
         let folder = PathBuf::from(run(server_command("mktemp").arg("-d").arg(template)).trim());
@@ -86,16 +99,33 @@ impl Cluster {
                 &crate::process::as_server_user().join(" "),
             ],
         );
-        let port = if options.tcp || options.tls { free_port() } else { 5432 };
         let (template, creating) = (OnceLock::new(), Mutex::new(()));
-        let cluster = Self { folder, port, options, guard: Some(guard), template, creating };
-        run(server_command(bin.join("initdb"))
-            .args(["--no-sync", "--locale=C.UTF-8", "--encoding=UTF8", "--username=postgres"])
-            .args(["--auth-local=trust", "--auth-host=scram-sha-256", "--pgdata"])
+        Self { folder, port, options, guard: Some(guard), template, creating }
+    }
+
+    /// A base backup of the running cluster, as a cluster of its own; `standby`: it follows the
+    /// original until it is promoted.
+    pub fn base_backup(&self, standby: bool) -> Arc<Self> {
+        let cluster = Self::in_new_folder(self.options.clone(), self.port);
+        run(server_command(server().bin.join("pg_basebackup"))
+            .args(["--checkpoint=fast", "--no-sync", "--dbname"])
+            .arg(self.dsn("postgres", "postgres"))
+            .args(standby.then_some("--write-recovery-conf"))
+            .arg("--pgdata")
             .arg(cluster.data()));
-        cluster.configure();
+        let file = cluster.data().join("postgresql.conf");
+        let settings = std::fs::read_to_string(&file).expect("it is part of the backup");
+        let own = format!("unix_socket_directories = '{}'\n", cluster.folder.display());
+        std::fs::write(&file, settings + &own).expect("the folder is writable");
         cluster.start_again();
         Arc::new(cluster)
+    }
+
+    /// Makes a standby a server of its own.
+    pub fn promote(&self) {
+        run(server_command(server().bin.join("pg_ctl"))
+            .args(["promote", "--silent", "--wait", "--pgdata"])
+            .arg(self.data()));
     }
 
     fn configure(&self) {

@@ -49,6 +49,40 @@ impl Db {
         Self::open(cluster, name.to_owned())
     }
 
+    /// The database of the same name in another cluster: one made from this one's by base backup.
+    pub fn copy_in(&self, cluster: &Arc<Cluster>) -> Self {
+        Self::open(cluster, self.name.clone())
+    }
+
+    /// A copy in the same cluster, by createdb. Sessions with the original end first.
+    pub fn createdb_copy(&self) -> Self {
+        let name = new_name();
+        let mut outside = self.cluster.session("postgres");
+        outside.exec(&format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}'",
+            self.name
+        ));
+        crate::process::run(
+            Command::new(server().bin.join("createdb"))
+                .args(["--host", &self.cluster.socket().to_string_lossy(), "--username=postgres"])
+                .args(["--port", &self.cluster.port().to_string()])
+                .args(["--template", &self.name, &name]),
+        );
+        self.reconnect();
+        Self::open(&self.cluster, name)
+    }
+
+    /// A copy in another cluster, by pg_dump and psql.
+    pub fn restored_copy(&self, cluster: &Arc<Cluster>) -> Self {
+        let dump = crate::process::run(
+            Command::new(server().bin.join("pg_dump")).args(["--dbname", &self.dsn()]),
+        );
+        let copy = Self::bare(cluster);
+        let restored = copy.psql(&dump);
+        assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+        copy
+    }
+
     fn open(cluster: &Arc<Cluster>, name: String) -> Self {
         let session = RefCell::new(cluster.session(&name));
         Self { cluster: Arc::clone(cluster), name, session }

@@ -16,6 +16,7 @@ mod harness;
 mod history;
 mod merge;
 mod node_and_peers;
+mod nodes;
 mod policies;
 mod prune;
 mod quarantine;

@@ -39,10 +39,12 @@ impl Ends {
     fn check_identities(&self) -> Result<()> {
         let (source, target) = (&self.source.database.identity, &self.target.database.identity);
         if source.node_id == target.node_id {
-            let error = if source.system_identifier == target.system_identifier {
+            let error = if self.source.database.instance == self.target.database.instance {
                 Error::config("both ends are the same database")
             } else {
-                Error::new(Kind::Prerequisite, "one end is a copy of the other's database")
+                let name = &source.name;
+                Error::new(Kind::Prerequisite, format!("both ends are node \"{name}\""))
+                    .detail("One of the two databases is a copy of the other.")
                     .hint("Give the copy an identity: select syncjournal.adopt_clone('name');")
             };
             return Err(error.at(&self.flow));

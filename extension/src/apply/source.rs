@@ -71,9 +71,14 @@ fn check_destination(header: &Header, here: &NodeInfo) {
     if header.source.node_id == here.node_id {
         Failure::new(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            "the sync set was made by this database itself",
+            format!("the sync set was made by node \"{}\", which is this one", here.name),
         )
-        .hint(format!("Apply it at peer \"{}\".", header.destination))
+        .detail("Either it belongs elsewhere, or one of two databases is a copy of the other.")
+        .hint(format!(
+            "Apply it at peer \"{}\"; a copy takes a name of its own by \
+                syncjournal.adopt_clone(name).",
+            header.destination
+        ))
         .raise();
     }
     let is_for_here = match header.destination_id {

@@ -135,6 +135,12 @@ pub fn is_own_function(function: Oid) -> bool {
     }
 }
 
+/// The database at hand.
+pub fn own_database() -> Oid {
+    // SAFETY: set once, before any session's first command.
+    unsafe { pg_sys::MyDatabaseId }
+}
+
 /// Whether the relation is still there.
 pub fn exists(relid: Oid) -> bool {
     table_name(relid).is_some()

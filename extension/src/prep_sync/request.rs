@@ -8,7 +8,7 @@ use syncjournal_core::pattern::Selection;
 use syncjournal_core::wire::{Mode, NodeInfo};
 use uuid::Uuid;
 
-use crate::error::Failure;
+use crate::error::{Failure, is_copy};
 use crate::pg::query::{self, Arg, Row, View};
 
 /// Separates the patterns of a list on the way out of SQL; no name holds it.
@@ -94,16 +94,26 @@ fn check_mode(mode: &str) -> Mode {
 
 /// This database as a node.
 pub fn local_node() -> NodeInfo {
-    let sql = "select k.node_id, k.node_name, k.node_tag, c.system_identifier \
+    let sql = "select k.node_id, k.node_name, k.node_tag, c.system_identifier, \
+            l.system_identifier <> c.system_identifier or l.database_oid <> (\
+                select oid from pg_catalog.pg_database \
+                where datname = pg_catalog.current_database()) \
         from syncjournal.local_node l join syncjournal.known_node k using (node_id), \
         pg_catalog.pg_control_system() c";
-    let read = |row: &Row| NodeInfo {
-        node_id: Uuid::from_bytes(row.uuid(1).unwrap_or_default()),
-        name: row.text(2).unwrap_or_default(),
-        tag: row.int4(3).unwrap_or_default() as u32,
-        system_identifier: row.int8(4).unwrap_or_default() as u64,
+    let read = |row: &Row| {
+        let node = NodeInfo {
+            node_id: Uuid::from_bytes(row.uuid(1).unwrap_or_default()),
+            name: row.text(2).unwrap_or_default(),
+            tag: row.int4(3).unwrap_or_default() as u32,
+            system_identifier: row.int8(4).unwrap_or_default() as u64,
+        };
+        (node, row.bool(5).unwrap_or_default())
     };
-    query::first(View::Statement, sql, &[], read).unwrap_or_else(|| {
+    let found = query::first(View::Statement, sql, &[], read);
+    if let Some((node, true)) = &found {
+        is_copy(&node.name).raise();
+    }
+    found.map(|(node, _)| node).unwrap_or_else(|| {
         Failure::new(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             "this database has no name among the nodes yet",

@@ -1,6 +1,7 @@
 //! `check`: the prerequisites at both ends of a link, each with its remedy. Changes nothing.
 
 mod rules;
+mod sequences;
 
 use crate::config::{Config, Flow, Mode};
 use crate::database::Database;
@@ -241,7 +242,8 @@ async fn check_tables(
         findings.add(node, "tables", Severity::Ok, &detail, "");
     }
     let passes = |schema: &str, table: &str| passes(&&(schema.to_owned(), table.to_owned()));
-    rules::check(&source.database, target, flow, passes, findings).await
+    rules::check(&source.database, target, flow, &passes, findings).await?;
+    sequences::check(&source.database, target, flow, &passes, findings).await
 }
 
 async fn tracked(database: &Database) -> Result<BTreeSet<(String, String)>> {
