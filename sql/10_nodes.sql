@@ -8,7 +8,9 @@ create table syncjournal.known_node (
     owner text,
     contact text,
     url text,
-    known_since timestamptz not null default pg_catalog.now()
+    known_since timestamptz not null default pg_catalog.now(),
+    -- Its place in the order in which changes are pushed, where it has one.
+    rank int4
 );
 
 -- One row or none. Left out of dumps: a restored copy must not take itself for its original.

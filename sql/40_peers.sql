@@ -137,6 +137,10 @@ begin
         stop_on = coalesce(alter_peer.stop_on, p.stop_on),
         by_link = false
     where p.peer_id = was.peer_id;
+    if active <> was.active then
+        perform syncjournal.note_activity(
+            name, case when active then 'switched_on' else 'switched_off' end, 'here');
+    end if;
     perform syncjournal.refuse_two_ways();
     if was.confirmed is not null
         and (include <> was.include or exclude <> was.exclude) then

@@ -2,6 +2,7 @@
 -- run with the owner's rights: the caller needs none on the tables. Rows are written with the rights
 -- of each table's own owner, whose functions may be called by it.
 
+-- Mode `notice` is for a peer that is switched off here: a set without rows that tells it so.
 create function syncjournal.prep_sync(
     peer text, mode text default 'changes',
     include text[] default null, exclude text[] default null)
@@ -9,7 +10,9 @@ returns table (set_id uuid, part int4, parts int4, data bytea)
 volatile security definer set search_path = pg_catalog, pg_temp
 language c as 'MODULE_PATHNAME', 'prep_sync_wrapper';
 
-create function syncjournal.apply(data bytea, dry_run boolean default false)
+-- A push from a higher rank to a lower one (see alter_node) is refused unless asked for.
+create function syncjournal.apply(
+    data bytea, dry_run boolean default false, allow_backward boolean default false)
 returns table (
     set_id uuid, source text, entries int8, inserted int8, updated int8, deleted int8,
     skipped int8, conflicts int8, quarantined int8)

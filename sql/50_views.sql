@@ -3,7 +3,7 @@
 create view syncjournal.node as
 select k.node_id, k.node_name as name, k.owner, k.contact, k.url,
     l.node_id is not null as is_local, a.last_sync_at, coalesce(a.sync_count, 0) as sync_count,
-    k.node_tag
+    k.node_tag, k.rank
 from syncjournal.known_node k
     left join syncjournal.local_node l using (node_id)
     left join syncjournal.registered_peer p using (node_id)
@@ -28,6 +28,25 @@ create view syncjournal.peer as
 select peer_name as name, node_id, include, exclude, '{}'::text[] as slices, direction, active,
     active and node_id is not null as allow_sync, constraints, stop_on
 from syncjournal.registered_peer;
+
+-- Of these tables only these operations pass.
+create view syncjournal.restriction as
+select p.peer_name as peer, r.pattern as relation, r.direction, r.operations
+from syncjournal.peer_restriction r join syncjournal.registered_peer p using (peer_id);
+
+-- What came of operations that do not pass: it stands in the journal, and was not applied.
+create view syncjournal.not_permitted as
+select p.peer_name as peer, pg_catalog.format('%I.%I', n.nspname, c.relname) as relation,
+    r.operation, r.entries, r.last_row_id, r.last_version, r.last_at
+from syncjournal.refused_operation r
+    join syncjournal.registered_peer p using (peer_id)
+    join syncjournal.tracked_relation t using (relation_id)
+    join pg_catalog.pg_class c on c.oid = t.relid
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace;
+
+create view syncjournal.activity as
+select activity_id, occurred_at, peer_name as peer, event, detail, by_role
+from syncjournal.activity_log;
 
 create view syncjournal.stat_peer as
 select p.peer_name as name,

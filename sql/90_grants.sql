@@ -4,6 +4,8 @@ revoke all on all functions in schema syncjournal from public;
 
 -- The reader: every view, and the functions within them, which run with the reader's rights.
 grant usage on schema syncjournal to syncjournal_reader;
+grant select on syncjournal.restriction, syncjournal.not_permitted, syncjournal.activity
+to syncjournal_reader;
 grant select on
     syncjournal.node, syncjournal.node_priority, syncjournal.tracked_table, syncjournal.peer,
     syncjournal.stat_peer, syncjournal.sync_set, syncjournal.conflict, syncjournal.quarantine, syncjournal.health,
@@ -25,7 +27,7 @@ grant execute on function
     syncjournal.confirm_position(text, pg_snapshot), syncjournal.confirm_sync(uuid),
     syncjournal.note_error(text, text),
     syncjournal.ensure_publication(), syncjournal.prune(),
-    syncjournal.prep_sync(text, text, text[], text[]), syncjournal.apply(bytea, boolean),
+    syncjournal.prep_sync(text, text, text[], text[]), syncjournal.apply(bytea, boolean, boolean),
     syncjournal.describe_set(bytea), syncjournal.digest(regclass, int4, bytea),
     syncjournal.retry_due_quarantine(),
     syncjournal.resolve_conflict(int8, text, jsonb)
@@ -46,4 +48,11 @@ grant execute on function
         text, uuid, text[], text[], text[], text, boolean, text, text[]),
     syncjournal.drop_peer(text), syncjournal.set_node_priority(text[]),
     syncjournal.retry_quarantine(int8), syncjournal.discard_quarantine(int8)
+to syncjournal_admin;
+
+-- Gates.
+grant execute on function syncjournal.peer_terms(text) to syncjournal_agent;
+grant execute on function
+    syncjournal.restrict_peer(text, text, text[], text),
+    syncjournal.alter_node(int4, text, text, text)
 to syncjournal_admin;

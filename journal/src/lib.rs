@@ -18,6 +18,7 @@
 //! | [`wire`] | the sync set: header, transactions, frames, checksum |
 //! | [`snapshot`] | `pg_snapshot` arithmetic: windows and what covers what |
 //! | [`pattern`] | include and exclude lists by psql's pattern rules |
+//! | [`operations`] | which operations may pass, by table |
 //! | [`merge`] | fast-forward, known, diverged; who wins |
 //! | [`digest`] | hashes of a table's content, in a tree over the rows' identities |
 //! | [`limits`] | every cap, with its reason |
@@ -34,6 +35,7 @@ pub mod frame;
 pub mod layout;
 pub mod limits;
 pub mod merge;
+pub mod operations;
 pub mod pattern;
 pub mod snapshot;
 pub mod version;

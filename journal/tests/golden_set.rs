@@ -1,4 +1,4 @@
-//! The bytes of format 1, committed: whatever changes, they are read for ever, and read the same.
+//! The bytes of each format, committed: whatever changes, they are read for ever, and read the same.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p syncjournal-core --test golden_set` writes the file anew; that is
 //! right only before a format has been released.
@@ -7,12 +7,14 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use syncjournal_core::frame::{self, FrameWriter, Head};
-use syncjournal_core::wire::{Header, Mode, NodeInfo, PartWriter, Record, SetPart};
+use syncjournal_core::operations::{Operations, Restriction};
+use syncjournal_core::wire::{Header, Mode, NodeInfo, PartWriter, Record, SetPart, Terms};
 use syncjournal_core::{Column, Format, HybridTime, Operation, RelationLayout, RowId, Version};
 use uuid::Uuid;
 
-fn file() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1.sjset")
+fn file(format: u16) -> PathBuf {
+    let name = format!("tests/golden/format-{format}.sjset");
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 fn layout() -> RelationLayout {
@@ -57,7 +59,7 @@ fn frame() -> (Version, Vec<u8>) {
     writer.finish(prefix)
 }
 
-fn part() -> Vec<u8> {
+fn part(terms: Terms) -> Vec<u8> {
     let mut writer = PartWriter::default();
     writer.begin(1_234, 0x16_B374_8000);
     writer.add_layout(0, layout());
@@ -85,6 +87,7 @@ fn part() -> Vec<u8> {
         created_at: 1_700_000_000_000_001,
         resumes: false,
         continues: false,
+        terms,
         layouts: Vec::new(),
         transactions: 0,
         frames: 0,
@@ -111,11 +114,23 @@ fn seen(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn format_1_is_read_for_ever() {
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(file(), part()).expect("write the golden file");
+fn every_format_is_read_for_ever() {
+    let pattern = "shop.item".parse().expect("a pattern");
+    let operations = Operations::from_words(["insert", "update"]).expect("known words");
+    let restrictions = vec![Restriction { pattern, operations }];
+    let said = Terms { switched_off: true, rank: Some(-3), restrictions };
+    for (format, terms) in [(1, Terms::default()), (2, said)] {
+        let part = part(terms);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(file(format), &part).expect("write the golden file");
+        }
+        let golden = std::fs::read(file(format)).expect("the golden file");
+        assert_eq!(
+            golden[8..10],
+            format.to_le_bytes(),
+            "what needs no newer format is written in an old one"
+        );
+        assert_eq!(seen(&golden), seen(&part));
+        assert_eq!(golden, part, "format {format} is written as it was");
     }
-    let golden = std::fs::read(file()).expect("the golden file");
-    assert_eq!(seen(&golden), seen(&part()));
-    assert_eq!(golden, part(), "format 1 is written as it was");
 }

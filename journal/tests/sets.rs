@@ -2,7 +2,10 @@
 //! a panic or a large allocation.
 
 use proptest::prelude::*;
-use syncjournal_core::wire::{Header, Mode, NodeInfo, PartWriter, Record, SetError, SetPart};
+use syncjournal_core::operations::{Operations, Restriction};
+use syncjournal_core::wire::{
+    Header, Mode, NodeInfo, PartWriter, Record, SetError, SetPart, Terms,
+};
 use syncjournal_core::{Column, Format, HybridTime, RelationLayout, Snapshot, Version};
 use uuid::Uuid;
 
@@ -19,6 +22,13 @@ fn layout(table: &str) -> RelationLayout {
         identity: "sync_id".into(),
         columns: vec![column("a", Format::Binary), column("b", Format::Text)],
     }
+}
+
+fn terms() -> Terms {
+    let pattern = "*.audit_*".parse().expect("a pattern");
+    let operations = Operations::from_words(["insert", "truncate"]).expect("known words");
+    let restrictions = vec![Restriction { pattern, operations }];
+    Terms { switched_off: true, rank: Some(-7), restrictions }
 }
 
 fn header(part: u32) -> Header {
@@ -43,6 +53,7 @@ fn header(part: u32) -> Header {
         created_at: 1_700_000_000_000_000,
         resumes: false,
         continues: true,
+        terms: terms(),
         layouts: Vec::new(),
         transactions: 0,
         frames: 0,
@@ -160,8 +171,8 @@ proptest! {
 #[test]
 fn a_newer_format_is_told_apart() {
     let mut bytes = write(&[], None);
-    bytes[8] = 2;
-    assert!(matches!(read(&bytes), Err(SetError::NewerFormat { found: 2, supported: 1 })));
+    bytes[8] = 3;
+    assert!(matches!(read(&bytes), Err(SetError::NewerFormat { found: 3, supported: 2 })));
 }
 
 /// A claimed length of a gigabyte costs nothing when the bytes are not there.

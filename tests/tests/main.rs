@@ -12,6 +12,7 @@ mod demo;
 mod digest;
 mod docs;
 mod echo;
+mod gates;
 mod harness;
 mod history;
 mod merge;

@@ -18,6 +18,9 @@ pub(crate) struct Flow {
     pub(crate) target: Arc<Node>,
     /// A link of its goes the other way as well.
     pub(crate) two_way: bool,
+    /// Where the source switches the target off, it goes off there, too. On a link that goes both ways
+    /// that is for the link's source to say.
+    pub(crate) carries_switch: bool,
     pub(crate) mode: Mode,
     pub(crate) options: LinkOptions,
     /// What its links select together.
@@ -40,6 +43,7 @@ impl Flow {
             source: Arc::clone(source),
             target: Arc::clone(target),
             two_way: link.direction == Direction::Both,
+            carries_switch: link.direction != Direction::Both || source.name == link.source.name,
             mode: link.mode.clone(),
             options: link.options.clone(),
             selection: link.selection.clone(),
@@ -79,6 +83,7 @@ impl Flow {
         self.exclude = texts(&union.exclude);
         self.selection = union;
         self.two_way |= other.two_way;
+        self.carries_switch |= other.carries_switch;
         self.links.extend_from_slice(&other.links);
         Ok(())
     }

@@ -4,7 +4,7 @@ use crate::config::{Flow, LinkOptions};
 use crate::database::Database;
 use crate::error::{Error, Kind, Result};
 use crate::net::SessionName;
-use crate::source::{Offer, Source};
+use crate::source::{Offer, Source, WindowMode};
 use crate::target::Target;
 use std::time::Duration;
 use syncjournal_core::Snapshot;
@@ -116,6 +116,42 @@ impl Ends {
             ));
         }
         Ok(offer)
+    }
+
+    /// Whether each end has the other switched on. A target that does not know yet that the source has
+    /// switched it off is told; its own switch is nobody else's affair, and neither switches the other on.
+    pub(crate) async fn is_open(&mut self) -> Result<bool> {
+        let offered = self.offer().await?.active;
+        let taken = self.target.takes_from(&self.target_peer).await?;
+        if taken && !offered && self.flow.carries_switch {
+            self.tell_switched_off().await?;
+        }
+        Ok(offered && taken)
+    }
+
+    /// The same before the ends have met, for a trial: nobody is told anything.
+    pub(crate) async fn would_be_open(&mut self) -> Result<bool> {
+        let (source, target) = (&self.source.database, &self.target.database);
+        let known = source.peer_of(&target.identity, &self.flow.target.name).await?;
+        let offered = match known {
+            Some(peer) => {
+                self.source.peer = peer;
+                self.offer().await?.active
+            }
+            None => true,
+        };
+        Ok(offered && self.target.takes_from(&self.target_peer).await?)
+    }
+
+    /// Brings the set that says so. It leads nowhere: no position is confirmed by it.
+    async fn tell_switched_off(&mut self) -> Result<()> {
+        let mut window = self.source.window(WindowMode::Notice, &self.flow, None).await?;
+        while let Some(part) = window.next().await? {
+            self.target.apply(&part.data, part.continues).await?;
+        }
+        window.finish().await?;
+        tracing::warn!("the source has switched this link off: it is off at the target, too");
+        Ok(())
     }
 
     /// How far the target has come with the source.

@@ -49,7 +49,9 @@ impl<'a> Feed<'a> {
     pub(super) fn new(ends: &'a mut Ends, member: Member, layouts: Layouts, at: Snapshot) -> Self {
         let (source, target) = (&ends.source.database, &ends.target.database);
         let local = [source, target].iter().all(|end| matches!(end.address.host, Host::Unix(_)));
-        let batch = Batch::new(&ends.flow, source.identity.clone(), target.identity.node_id, local);
+        let mut batch =
+            Batch::new(&ends.flow, source.identity.clone(), target.identity.node_id, local);
+        batch.set_terms(&layouts.offer().terms);
         Self {
             ends,
             member,
@@ -174,12 +176,13 @@ impl<'a> Feed<'a> {
             return Ok(Turn::GoOn);
         }
         self.looked_at = Instant::now();
-        let offer = self.ends.offer().await?;
-        if !offer.active {
+        if !self.ends.is_open().await? {
             return Ok(Turn::Deactivated);
         }
+        let offer = self.ends.offer().await?;
         if offer != *self.layouts.offer() && !self.batch.is_open() {
             tracing::info!("the source's list for the peer has changed");
+            self.batch.set_terms(&offer.terms);
             self.layouts = Layouts::new(offer)?;
         }
         // Also seen by it: an idle session with a target that is gone would look well for ever.

@@ -84,8 +84,11 @@ impl<'a> Live<'a> {
             State::Windows { .. } => self.window_by_window().await,
             State::Streaming => self.stream().await,
             State::Paused => {
-                self.pause(PAUSE).await;
-                self.connected().await
+                let event = self.connected().await?;
+                if event == Event::Deactivated {
+                    self.pause(PAUSE).await;
+                }
+                Ok(event)
             }
             State::Retrying { .. } | State::Scheduled | State::Stopped => {
                 Err(Error::protocol("a live flow cannot be in this state"))
@@ -94,7 +97,7 @@ impl<'a> Live<'a> {
     }
 
     async fn connected(&mut self) -> Result<Event> {
-        if !self.ends.offer().await?.active {
+        if !self.ends.is_open().await? {
             return Ok(Event::Deactivated);
         }
         Ok(Event::Connected { has_position: align(&self.ends).await? })
@@ -147,7 +150,7 @@ impl<'a> Live<'a> {
         }
         if self.offer_read_at.elapsed() >= PAUSE {
             self.offer_read_at = Instant::now();
-            if !self.ends.offer().await?.active {
+            if !self.ends.is_open().await? {
                 return Ok(Event::Deactivated);
             }
             self.ends.target.retry_quarantine().await?;
@@ -168,6 +171,9 @@ impl<'a> Live<'a> {
         let Some(Joined { member, .. }) = self.joined.take() else {
             return Err(Error::protocol("no place in the stream"));
         };
+        if !self.ends.is_open().await? {
+            return Ok(Event::Deactivated);
+        }
         let layouts = Layouts::new(self.ends.offer().await?)?;
         let Some(position) = self.ends.position().await? else {
             return Err(Error::new(Kind::Gap, "the target has no position after its first sync"));

@@ -52,8 +52,8 @@ pub(crate) async fn sync_flow(
     let mut ends = Ends::connect(flow, &SessionName::of_flow(flow)).await?;
     ends.register().await?;
     let mut report = FlowReport::new(flow);
-    if !ends.offer().await?.active {
-        tracing::warn!(%flow, "the peer is not active: nothing is brought");
+    if !ends.is_open().await? {
+        warn_inactive(flow);
         return Ok(report);
     }
     ends.source.check_patterns(flow).await?;
@@ -91,6 +91,11 @@ pub(crate) async fn try_flow(flow: &Flow) -> Result<FlowReport> {
     let peer = ends.source.database.node.name.clone();
     ends.target_peer =
         ends.target.database.register(&peer, Some(source), "receive", &flow.options).await?;
+    if !ends.would_be_open().await? {
+        warn_inactive(flow);
+        ends.target.end_trial().await?;
+        return Ok(report);
+    }
     let position = ends.position().await?;
     report.first_sync = position.is_none();
     let mode = if report.first_sync { WindowMode::Full } else { WindowMode::Changes };
@@ -105,4 +110,8 @@ pub(crate) async fn try_flow(flow: &Flow) -> Result<FlowReport> {
     report.unsettled = ends.target.unsettled(&ends.target_peer).await?;
     ends.target.end_trial().await?;
     Ok(report)
+}
+
+fn warn_inactive(flow: &Flow) {
+    tracing::warn!(%flow, "the peer is not active: nothing is brought");
 }

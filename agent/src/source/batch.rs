@@ -10,7 +10,7 @@ use crate::replication::Lsn;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use syncjournal_core::limits::PART_TARGET_BYTES;
-use syncjournal_core::wire::{Header, Mode, NodeInfo, PartWriter};
+use syncjournal_core::wire::{Header, Mode, NodeInfo, PartWriter, Terms};
 use syncjournal_core::{RelationLayout, Snapshot};
 use uuid::Uuid;
 
@@ -35,6 +35,7 @@ pub(crate) struct Batch {
     source: NodeInfo,
     destination: (String, Uuid),
     lists: (Vec<String>, Vec<String>),
+    terms: Terms,
     set_id: Uuid,
     part: u32,
     /// The transaction that is open in this part: xid and place.
@@ -54,6 +55,7 @@ impl Batch {
             source,
             destination: (flow.target.name.clone(), target),
             lists: (flow.include.clone(), flow.exclude.clone()),
+            terms: Terms::default(),
             set_id: Uuid::new_v4(),
             part: 1,
             open: None,
@@ -61,6 +63,11 @@ impl Batch {
             end: Lsn::default(),
             level: (!local).then_some(STREAM_LEVEL),
         }
+    }
+
+    /// What is said from the next part on.
+    pub(crate) fn set_terms(&mut self, terms: &Terms) {
+        self.terms.clone_from(terms);
     }
 
     /// Adds a frame that may pass.
@@ -136,6 +143,7 @@ impl Batch {
             created_at: now_micros(),
             resumes: self.resumes,
             continues,
+            terms: self.terms.clone(),
             layouts: Vec::new(),
             transactions: 0,
             frames: 0,

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use syncjournal_core::Snapshot;
 use syncjournal_core::pattern::Selection;
+use syncjournal_core::wire::Terms;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -31,6 +32,8 @@ pub(crate) struct Offer {
     pub(crate) sends: bool,
     /// The origin that frames from this peer carry in the journal here.
     pub(crate) peer_id: i16,
+    /// What is said to the peer with every batch.
+    pub(crate) terms: Terms,
 }
 
 impl Offer {
@@ -66,8 +69,9 @@ impl Source {
             .database
             .session
             .query_opt(
-                "select f.include, f.exclude, f.active, f.direction, f.peer_id
-                 from syncjournal.peer_filter($1) f",
+                "select f.include, f.exclude, f.active, f.direction, f.peer_id, t.rank,
+                        t.restrictions
+                 from syncjournal.peer_filter($1) f, syncjournal.peer_terms($1) t",
                 &[&self.peer],
             )
             .await
@@ -281,12 +285,20 @@ impl Source {
 
 fn offer_of(row: &Row) -> Result<Offer> {
     let direction: String = row.try_get(3)?;
+    let restrictions: Vec<String> = row.try_get(6)?;
+    let restrictions =
+        restrictions.iter().map(|text| text.parse()).collect::<std::result::Result<_, _>>();
+    let restrictions = restrictions
+        .map_err(|error| Error::protocol("the source's terms cannot be read").caused_by(error))?;
+    // That the peer is off is for a set without rows to say, which the source makes.
+    let terms = Terms { switched_off: false, rank: row.try_get(5)?, restrictions };
     Ok(Offer {
         include: row.try_get(0)?,
         exclude: row.try_get(1)?,
         active: row.try_get(2)?,
         sends: direction != "receive",
         peer_id: row.try_get(4)?,
+        terms,
     })
 }
 

@@ -20,6 +20,8 @@ use uuid::Uuid;
 pub(crate) enum WindowMode {
     Changes,
     Full,
+    /// No rows: only that the peer is switched off.
+    Notice,
 }
 
 impl WindowMode {
@@ -27,6 +29,7 @@ impl WindowMode {
         match self {
             Self::Changes => "changes",
             Self::Full => "full",
+            Self::Notice => "notice",
         }
     }
 }

@@ -80,6 +80,17 @@ impl Target {
         self.command("rollback").await
     }
 
+    /// Whether the peer of this name is switched on here.
+    pub(crate) async fn takes_from(&self, peer: &str) -> Result<bool> {
+        let row = self
+            .database
+            .session
+            .query_one("select f.active from syncjournal.peer_filter($1) f", &[&peer])
+            .await
+            .map_err(|error| self.explain(error))?;
+        row.try_get(0).map_err(|error| self.explain(error))
+    }
+
     /// Applies one part.
     pub(crate) async fn apply(&mut self, data: &[u8], continues: bool) -> Result<Totals> {
         if continues && !self.in_set && !self.trial {

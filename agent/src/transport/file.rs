@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use syncjournal_core::Snapshot;
-    use syncjournal_core::wire::{Header, Mode, NodeInfo, PartWriter, SetPart};
+    use syncjournal_core::wire::{Header, Mode, NodeInfo, PartWriter, SetPart, Terms};
     use uuid::Uuid;
 
     fn part(number: u32) -> Vec<u8> {
@@ -170,6 +170,7 @@ mod tests {
             created_at: 0,
             resumes: false,
             continues: false,
+            terms: Terms::default(),
             layouts: Vec::new(),
             transactions: 0,
             frames: 0,

@@ -5,9 +5,11 @@
 //! then by the merge rules: see `settle`.
 
 use syncjournal_core::merge::{Settled, Value, Winner};
+use syncjournal_core::operations::Operations;
 use syncjournal_core::{Entry, Operation, RowId, Version};
 
 use super::conflicts::{self, Conflict, ConflictType, Side};
+use super::gates::Refused;
 use super::inbox::Inbox;
 use super::outcome::{Applied, Outcome};
 use super::past::{Past, owned};
@@ -42,6 +44,9 @@ pub struct Table {
     pub outcome: Outcome,
     pub unsettled: Vec<Unsettled>,
     pub postponed: Vec<(RowId, Version)>,
+    /// What entries may do, and what came of others.
+    pub permits: Operations,
+    pub refused: Refused,
 }
 
 /// An entry, and where its columns stand here.
@@ -95,6 +100,8 @@ impl Table {
             outcome: Outcome::default(),
             unsettled: Vec::new(),
             postponed: Vec::new(),
+            permits: Operations::ALL,
+            refused: Refused::default(),
         }
     }
 
@@ -102,6 +109,7 @@ impl Table {
     pub fn entry(&mut self, incoming: Incoming<'_>) {
         let entry = incoming.entry;
         let applied = match entry.operation {
+            operation if !self.permits.allow(operation) => self.refuse(operation, entry),
             Operation::Truncate => self.truncate(entry),
             Operation::State => self.state(incoming),
             Operation::Insert | Operation::Update | Operation::Delete => self.change(incoming),
@@ -116,6 +124,12 @@ impl Table {
         if self.postponed.len() >= MOST_POSTPONED {
             self.settle_postponed();
         }
+    }
+
+    /// The entry may not do this here: the journal has it, and the row stays as it is.
+    pub fn refuse(&mut self, operation: Operation, entry: &Entry<'_>) -> Applied {
+        self.refused.add(operation, entry.row, entry.version);
+        Applied::Skipped
     }
 
     /// Applies an insert, update or delete, unless it does not simply go on top.

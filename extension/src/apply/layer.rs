@@ -97,7 +97,8 @@ impl Layer {
             if target.has_triggers() {
                 self.replica.get_or_insert_with(ReplicaRole::enter);
             }
-            let table = Table::open(target, self.peer_id, fit.told.clone());
+            let mut table = Table::open(target, self.peer_id, fit.told.clone());
+            table.permits = fit.permits;
             self.tables.push((Rc::clone(fit), table));
             self.tables.len() - 1
         })
@@ -116,6 +117,7 @@ impl Layer {
         self.flush();
         let mut laid = Laid::default();
         for (fit, mut table) in self.tables {
+            table.refused.record(self.peer_id, table.target.relation_id);
             laid.outcome.add(table.outcome);
             let postponed = table.postponed.into_iter();
             laid.postponed.extend(postponed.map(|(row, at)| (Rc::clone(&fit), row, at)));

@@ -17,6 +17,7 @@
 mod conflicts;
 mod entry;
 mod foreign_keys;
+pub mod gates;
 mod host;
 mod inbox;
 mod layer;
@@ -60,6 +61,7 @@ pub fn register() {
 fn apply(
     data: &[u8],
     dry_run: bool,
+    allow_backward: bool,
 ) -> TableIterator<
     'static,
     (
@@ -75,7 +77,7 @@ fn apply(
     ),
 > {
     let part = SetPart::parse(data).unwrap_or_else(|error| set_error::raise(&error));
-    let work = || apply_part(&part, data.len());
+    let work = || apply_part(&part, data.len(), allow_backward);
     let done = if dry_run { subtransaction::rolled_back(work) } else { work() };
     let Header { set_id, source, .. } = &part.header;
     let row = (
@@ -92,9 +94,13 @@ fn apply(
     TableIterator::once(row)
 }
 
-fn apply_part(part: &SetPart<'_>, bytes: usize) -> Outcome {
+fn apply_part(part: &SetPart<'_>, bytes: usize, allow_backward: bool) -> Outcome {
     let header = &part.header;
-    let source = source::admit(header);
+    let source = source::admit(header, allow_backward);
+    if header.terms.switched_off {
+        gates::switch_off(header, source.peer_id);
+        return Outcome::default();
+    }
     let position = Position::lock(header.source.node_id);
     if position.check(header) == Next::Known {
         let mut outcome = Outcome::default();

@@ -6,6 +6,7 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
 use syncjournal_core::RelationLayout;
 use syncjournal_core::layout::Mismatch;
+use syncjournal_core::operations::{self, Operations};
 
 use super::quarantine::Problem;
 use super::source::Source;
@@ -38,6 +39,8 @@ pub struct Fit {
     pub places: Vec<Option<usize>>,
     /// The layout's number in this database.
     pub layout_id: i32,
+    /// What its entries may do.
+    pub permits: Operations,
 }
 
 impl Route {
@@ -91,6 +94,7 @@ fn fit(definition: &RelationLayout, tracked: &Tracked, source: &Source) -> Resul
         relation_id: tracked.relation_id,
         places,
         layout_id: tracked.layout_id,
+        permits: operations::permitted(&source.restrictions, schema, table),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use pgrx::PgSqlErrorCode;
+use syncjournal_core::operations::permitted;
 use syncjournal_core::wire::{Header, Mode};
 use syncjournal_core::{Entry, HybridTime, Operation, RelationLayout, Version, frame};
 
@@ -113,7 +114,12 @@ impl<'a> Session<'a> {
             Route::NotWanted => {}
             Route::Unfit { problem, .. } => {
                 let place = Place { layout: frame.layout, layout_id };
+                let RelationLayout { schema, table, .. } = frame.layout;
+                let permits = permitted(&self.source.restrictions, schema, table);
                 self.each(frame, frame.layout.columns.len(), |session, entry| {
+                    if !permits.allow(entry.operation) {
+                        return session.laid.outcome.skip(1);
+                    }
                     session.shelf.put_aside(place, entry, problem);
                     session.laid.outcome.quarantine();
                 });

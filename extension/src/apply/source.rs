@@ -3,11 +3,13 @@
 use std::rc::Rc;
 
 use pgrx::PgSqlErrorCode;
+use syncjournal_core::operations::Restriction;
 use syncjournal_core::pattern::Selection;
 use syncjournal_core::wire::{Header, NodeInfo};
 use uuid::Uuid;
 
 use super::foreign_keys::ForeignKeys;
+use super::gates;
 use crate::error::Failure;
 use crate::pg::query::{self, Arg, Row, View};
 use crate::prep_sync::{local_node, pattern_list, selection};
@@ -20,6 +22,8 @@ pub struct Source {
     pub name: String,
     /// What is taken from it.
     pub accepts: Selection,
+    /// Which operations on which tables, by its word and by ours.
+    pub restrictions: Vec<Restriction>,
     /// Where foreign keys are verified for what comes from it.
     pub keys: Option<Rc<ForeignKeys>>,
     /// SQLSTATEs, or classes of two characters, of errors that stop apply.
@@ -44,13 +48,14 @@ pub fn of_peer(peer_id: i16) -> Source {
         peer_id,
         name: name.unwrap_or_default(),
         accepts: selection(&["*.*".to_owned()], &[]),
+        restrictions: Vec::new(),
         keys: enforces.unwrap_or(false).then(Rc::default),
         stop_on: Vec::new(),
     }
 }
 
 /// Checks where the set comes from and where it belongs, and notes the node as known.
-pub fn admit(header: &Header) -> Source {
+pub fn admit(header: &Header, allow_backward: bool) -> Source {
     let here = local_node();
     check_destination(header, &here);
     let from = &header.source;
@@ -62,8 +67,10 @@ pub fn admit(header: &Header) -> Source {
         .hint("Give one of the two a new identity by syncjournal.adopt_clone(name).")
         .raise();
     }
-    let source = registered(from);
+    gates::check_rank(header, allow_backward);
+    let source = registered(header);
     remember(from);
+    gates::remember_rank(header);
     source
 }
 
@@ -111,14 +118,20 @@ struct Registered {
     has_node: bool,
     enforces: bool,
     stop_on: Vec<String>,
+    restrictions: Vec<Restriction>,
 }
 
 /// The source as a peer of ours: by its node, or by its name where the node was not known yet.
-fn registered(from: &NodeInfo) -> Source {
+fn registered(header: &Header) -> Source {
+    let from = &header.source;
     let sql = "select peer_id, pg_catalog.array_to_string(include, E'\\x01'), \
             pg_catalog.array_to_string(exclude, E'\\x01'), direction, active, node_id is not null, \
-            constraints = 'enforce', pg_catalog.array_to_string(stop_on, E'\\x01') \
-        from syncjournal.registered_peer \
+            constraints = 'enforce', pg_catalog.array_to_string(stop_on, E'\\x01'), \
+            pg_catalog.array_to_string(array(select \
+                    pg_catalog.array_to_string(r.operations, ',') || ' ' || r.pattern \
+                from syncjournal.peer_restriction r \
+                where r.peer_id = p.peer_id and r.direction <> 'send'), E'\\x01') \
+        from syncjournal.registered_peer p \
         where node_id = $1 or node_id is null and peer_name = $2 \
         order by node_id nulls last limit 1";
     let read = |row: &Row| Registered {
@@ -130,6 +143,7 @@ fn registered(from: &NodeInfo) -> Source {
         has_node: row.bool(6).unwrap_or_default(),
         enforces: row.bool(7).unwrap_or_default(),
         stop_on: pattern_list(row.text(8)),
+        restrictions: gates::restrictions(pattern_list(row.text(9))),
     };
     let args = [Arg::Uuid(*from.node_id.as_bytes()), Arg::Text(&from.name)];
     let Some(peer) = query::first(View::Newest, sql, &args, read) else {
@@ -144,7 +158,7 @@ fn registered(from: &NodeInfo) -> Source {
         .raise()
     };
     let state = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-    if !peer.active {
+    if !peer.active && !header.terms.switched_off {
         Failure::new(state, format!("peer \"{}\" is not active", from.name))
             .hint("Activate it: select syncjournal.alter_peer(name, active => true).")
             .raise();
@@ -166,6 +180,7 @@ fn registered(from: &NodeInfo) -> Source {
         peer_id: peer.peer_id,
         name: from.name.clone(),
         accepts: selection(&peer.include, &peer.exclude),
+        restrictions: [peer.restrictions, header.terms.restrictions.clone()].concat(),
         keys: peer.enforces.then(Rc::default),
         stop_on: peer.stop_on,
     }

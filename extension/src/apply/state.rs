@@ -1,7 +1,7 @@
 //! A row of a full set: what it is at the source, at its version there.
 
 use syncjournal_core::merge::{Found, Settled, Standing, Winner, compare};
-use syncjournal_core::{Entry, RowId, Version};
+use syncjournal_core::{Entry, Operation, RowId, Version};
 
 use super::conflicts::{Conflict, ConflictType, Side};
 use super::entry::{Incoming, Table, settled};
@@ -28,6 +28,9 @@ impl Table {
         // The row here is the source's, or has been changed since both were the same.
         if version.is_nil() || current == version {
             return Some(Applied::Skipped);
+        }
+        if !self.permits.allow(Operation::Update) {
+            return Some(self.refuse(Operation::Update, incoming.entry));
         }
         match self.relation(incoming.entry.row, current, version) {
             // Its entry has come by another way: the merge rules know what to do.
@@ -68,6 +71,9 @@ impl Table {
         if incoming.assignments().all(|(place, value)| here[place].as_deref() == value) {
             return Some(Applied::Skipped);
         }
+        if !self.permits.allow(Operation::Update) {
+            return Some(self.refuse(Operation::Update, incoming.entry));
+        }
         self.overwrite(incoming, None, ConflictType::InsertExists)
     }
 
@@ -106,6 +112,9 @@ impl Table {
         }
         if self.truncations.cover(row, version) {
             return Some(Applied::Skipped);
+        }
+        if !self.permits.allow(Operation::Insert) {
+            return Some(self.refuse(Operation::Insert, incoming.entry));
         }
         let written = self.target.insert(row, version, incoming.assignments());
         settled(written, Applied::Inserted)

@@ -2,7 +2,7 @@
 
 use pgrx::datum::ToIsoString;
 use serde_json::{Value, json};
-use syncjournal_core::wire::{Header, SetPart};
+use syncjournal_core::wire::{Header, SetPart, Terms};
 
 use crate::apply::set_error;
 
@@ -55,11 +55,23 @@ fn header(header: &Header) -> Value {
         "created_at": timestamp(header.created_at),
         "resumes": header.resumes,
         "continues": header.continues,
+        "switched_off": header.terms.switched_off,
+        "rank": header.terms.rank,
+        "restrictions": restrictions(&header.terms),
         "transactions": header.transactions,
         "frames": header.frames,
         "entries": header.entries,
         "relations": relations,
     })
+}
+
+fn restrictions(terms: &Terms) -> Vec<Value> {
+    let each = terms.restrictions.iter();
+    each.map(|one| {
+        let operations: Vec<&str> = one.operations.words().collect();
+        json!({ "relation": one.pattern.to_string(), "operations": operations })
+    })
+    .collect()
 }
 
 /// Microseconds since 1970 as a timestamp with time zone in ISO form.

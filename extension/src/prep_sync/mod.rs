@@ -15,6 +15,7 @@ mod request;
 mod sent;
 mod source;
 mod tables;
+mod terms;
 mod window;
 
 use pgrx::prelude::*;

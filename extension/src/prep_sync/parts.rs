@@ -109,6 +109,7 @@ impl PartIterator {
             created_at: self.created_at,
             resumes,
             continues,
+            terms: request.terms.clone(),
             layouts: Vec::new(),
             transactions: 0,
             frames: 0,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use pgrx::PgSqlErrorCode;
 use syncjournal_core::Snapshot;
 use syncjournal_core::pattern::Selection;
-use syncjournal_core::wire::{Mode, NodeInfo};
+use syncjournal_core::wire::{Mode, NodeInfo, Terms};
 use uuid::Uuid;
 
 use crate::error::{Failure, is_copy};
@@ -27,6 +27,7 @@ pub struct Request {
     pub to: Snapshot,
     /// What has come from the peer, told so that its sets confirm by themselves.
     pub received: Option<Snapshot>,
+    pub terms: Terms,
     selections: Vec<Selection>,
 }
 
@@ -39,7 +40,7 @@ pub struct Peer {
     include: Vec<String>,
     exclude: Vec<String>,
     direction: String,
-    active: bool,
+    pub active: bool,
     confirmed: Option<Snapshot>,
 }
 
@@ -51,9 +52,9 @@ impl Request {
         include: Option<Vec<Option<String>>>,
         exclude: Option<Vec<Option<String>>>,
     ) -> Self {
-        let mode = check_mode(mode.unwrap_or("changes"));
+        let asked = check_mode(mode.unwrap_or("changes"));
         let source = local_node();
-        let peer = sendable_peer(peer.unwrap_or_default());
+        let peer = sendable_peer(peer.unwrap_or_default(), asked);
         let (include, exclude) = (plain(include), plain(exclude));
         let mut selections = vec![selection(&peer.include, &peer.exclude)];
         if include.is_some() || exclude.is_some() {
@@ -62,15 +63,19 @@ impl Request {
             check_matches(given);
             selections.push(selection(given, exclude.as_deref().unwrap_or_default()));
         }
-        let to = statement_snapshot();
-        let from = match mode {
-            Mode::Full => Snapshot::empty(),
-            Mode::Changes | Mode::Stream => position(&peer),
+        let terms = super::terms::of(&peer);
+        let (mode, from, to) = match asked {
+            Asked::Full => (Mode::Full, Snapshot::empty(), statement_snapshot()),
+            Asked::Changes => (Mode::Changes, position(&peer), statement_snapshot()),
+            Asked::Notice => {
+                let at = peer.confirmed.clone().unwrap_or_else(Snapshot::empty);
+                (Mode::Changes, at.clone(), at)
+            }
         };
         let include = include.unwrap_or_else(|| peer.include.clone());
         let exclude = [peer.exclude.clone(), exclude.unwrap_or_default()].concat();
         let received = received_from(&peer);
-        Self { peer, mode, source, include, exclude, from, to, received, selections }
+        Self { peer, mode, source, include, exclude, from, to, received, terms, selections }
     }
 
     /// Whether a table may travel: the peer's lists and the given ones all have to agree.
@@ -79,15 +84,25 @@ impl Request {
     }
 }
 
-fn check_mode(mode: &str) -> Mode {
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Changes,
+    Full,
+    /// No rows: only that the peer is switched off.
+    Notice,
+}
+
+fn check_mode(mode: &str) -> Asked {
     match mode {
-        "changes" => Mode::Changes,
-        "full" => Mode::Full,
+        "changes" => Asked::Changes,
+        "full" => Asked::Full,
+        "notice" => Asked::Notice,
         _ => Failure::new(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             format!("unknown mode \"{mode}\""),
         )
-        .hint("Use mode => 'changes' or mode => 'full'.")
+        .hint("Use mode => 'changes', mode => 'full' or mode => 'notice'.")
         .raise(),
     }
 }
@@ -123,7 +138,7 @@ pub fn local_node() -> NodeInfo {
     })
 }
 
-fn sendable_peer(name: &str) -> Peer {
+fn sendable_peer(name: &str, asked: Asked) -> Peer {
     let sql = "select peer_id, node_id, pg_catalog.array_to_string(include, E'\\x01'), \
         pg_catalog.array_to_string(exclude, E'\\x01'), direction, active, confirmed::text \
         from syncjournal.registered_peer where peer_name = $1";
@@ -146,10 +161,21 @@ fn sendable_peer(name: &str) -> Peer {
         .raise()
     });
     let state = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-    if !peer.active {
-        Failure::new(state, format!("peer \"{name}\" is not active"))
-            .hint("Activate it: select syncjournal.alter_peer('name', active => true).")
-            .raise();
+    match (peer.active, asked) {
+        (false, Asked::Changes | Asked::Full) => {
+            Failure::new(state, format!("peer \"{name}\" is not active"))
+                .hint(
+                    "Activate it: select syncjournal.alter_peer('name', active => true). Or tell it \
+                        so: select * from syncjournal.prep_sync('name', mode => 'notice').",
+                )
+                .raise();
+        }
+        (true, Asked::Notice) => {
+            Failure::new(state, format!("peer \"{name}\" is active: there is nothing to tell it"))
+                .hint("Switch it off: select syncjournal.alter_peer('name', active => false).")
+                .raise();
+        }
+        _ => {}
     }
     if peer.direction == "receive" {
         Failure::new(

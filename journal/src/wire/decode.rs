@@ -64,7 +64,7 @@ impl<'a> SetPart<'a> {
         if found == 0 || flags & !FLAG_ZSTD != 0 || header_len > limits::HEADER_MAX_BYTES {
             return Err(DecodeError::Invalid("sync set").into());
         }
-        let header = Header::decode(&covered[FIXED_LEN..FIXED_LEN + header_len])?;
+        let header = Header::decode(&covered[FIXED_LEN..FIXED_LEN + header_len], found)?;
         let stored = &covered[FIXED_LEN + header_len..];
         Ok(Self { header, stored, compressed: flags & FLAG_ZSTD != 0, body_len })
     }

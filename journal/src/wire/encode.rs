@@ -4,7 +4,7 @@ use crate::decode::put_varint;
 use crate::layout::RelationLayout;
 use crate::version::Version;
 
-use super::{CHECKSUM_LEN, FIXED_LEN, FLAG_ZSTD, FORMAT_VERSION, Header, MAGIC};
+use super::{CHECKSUM_LEN, FIXED_LEN, FLAG_ZSTD, Header, MAGIC};
 use super::{TAG_BEGIN, TAG_END, TAG_FRAME};
 
 /// Collects transactions and frames, and makes the part of them. Reusable: [`PartWriter::finish`]
@@ -100,7 +100,7 @@ impl PartWriter {
             ..header
         };
         self.layout_keys.clear();
-        let head = header.encode();
+        let (format, head) = (header.format(), header.encode());
         // zstd fails on memory alone; then the plain body serves.
         let packed = level.and_then(|level| zstd::bulk::compress(&self.body, level).ok());
         let flags = if packed.is_some() { FLAG_ZSTD } else { 0 };
@@ -108,7 +108,7 @@ impl PartWriter {
 
         let mut out = Vec::with_capacity(FIXED_LEN + head.len() + stored.len() + CHECKSUM_LEN);
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out.extend_from_slice(&format.to_le_bytes());
         out.extend_from_slice(&flags.to_le_bytes());
         out.extend_from_slice(&(head.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.body.len() as u64).to_le_bytes());

@@ -7,6 +7,8 @@ use crate::layout::RelationLayout;
 use crate::limits;
 use crate::snapshot::Snapshot;
 
+use super::Terms;
+
 /// How a set came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -69,6 +71,8 @@ pub struct Header {
     pub resumes: bool,
     /// The last transaction runs on into the next part.
     pub continues: bool,
+    /// On which terms the source deals with the destination.
+    pub terms: Terms,
     /// The layouts of this part's frames; frames name them by their place here.
     pub layouts: Vec<RelationLayout>,
     /// Of this part.
@@ -78,6 +82,11 @@ pub struct Header {
 }
 
 impl Header {
+    /// The format in which it is written: the oldest that can say it.
+    pub(super) fn format(&self) -> u16 {
+        if self.terms.is_empty() { 1 } else { 2 }
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         out.extend_from_slice(self.set_id.as_bytes());
@@ -110,10 +119,13 @@ impl Header {
         for count in [self.transactions, self.frames, self.entries] {
             put_varint(&mut out, count);
         }
+        if self.format() > 1 {
+            self.terms.encode(&mut out);
+        }
         out
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+    pub(super) fn decode(bytes: &[u8], format: u16) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let reader = &mut reader;
         let header = Self {
@@ -143,15 +155,16 @@ impl Header {
             created_at: reader.varint("time")?,
             resumes: false,
             continues: false,
+            terms: Terms::default(),
             layouts: Vec::new(),
             transactions: 0,
             frames: 0,
             entries: 0,
         };
-        header.decode_rest(reader)
+        header.decode_rest(reader, format)
     }
 
-    fn decode_rest(mut self, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn decode_rest(mut self, reader: &mut Reader<'_>, format: u16) -> Result<Self, DecodeError> {
         let flags = reader.u8("flags")?;
         if flags > 3 {
             return Err(DecodeError::Invalid("flags"));
@@ -164,6 +177,9 @@ impl Header {
         self.transactions = reader.varint("number of transactions")?;
         self.frames = reader.varint("number of frames")?;
         self.entries = reader.varint("number of entries")?;
+        if format > 1 {
+            self.terms = Terms::decode(reader)?;
+        }
         if !reader.is_empty() || self.part == 0 || (self.parts > 0 && self.part > self.parts) {
             return Err(DecodeError::Invalid("header"));
         }

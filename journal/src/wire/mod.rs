@@ -18,15 +18,17 @@
 mod decode;
 mod encode;
 mod header;
+mod terms;
 
 pub use decode::{Record, Records, SetError, SetPart};
 pub use encode::PartWriter;
 pub use header::{Header, Mode, NodeInfo};
+pub use terms::Terms;
 
 /// Begins every part.
 pub const MAGIC: [u8; 8] = *b"SYNCJRNL";
-/// The newest format that this code writes and reads.
-pub const FORMAT_VERSION: u16 = 1;
+/// The newest format that this code writes and reads: 2 has terms at the end of the header.
+pub const FORMAT_VERSION: u16 = 2;
 
 const FLAG_ZSTD: u16 = 1;
 /// Magic, format, flags and the three lengths.
