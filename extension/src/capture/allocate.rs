@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use syncjournal_core::{Clock, HybridTime, RowId, Version};
+use syncjournal_core::{Clock, HybridTime, Version};
 
 use crate::journal::{self, tombstone};
 use crate::layout::Tracked;
@@ -69,7 +69,7 @@ impl Allocator {
         // A row that is new must not seem to be older than the TRUNCATE that it comes after, which
         // may be from a node whose clock is ahead.
         // Nor older than a tombstone of its own that was pruned.
-        let emptied = tombstone::of(tracked.relation_id, RowId::NIL);
+        let emptied = tombstone::of_relation(tracked.relation_id);
         let before = prev.max(emptied).time().max(journal::pruned_to());
         let time = self.next_time(wall, before);
         let prefix = Version::new(time, node::tag(), backend(), 0);
@@ -141,7 +141,7 @@ impl Allocator {
 impl OpenFrame {
     fn is_later_than_truncate(&mut self) -> bool {
         if self.unguarded {
-            let emptied = tombstone::of(self.relation_id, RowId::NIL);
+            let emptied = tombstone::of_relation(self.relation_id);
             self.unguarded = emptied.time() >= self.prefix.time();
         }
         !self.unguarded

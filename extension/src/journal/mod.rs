@@ -16,8 +16,9 @@ pub use horizon::pruned_to;
 pub use lookup::{FrameIds, exists, frame_of};
 pub use unfold::Renderer;
 
-/// Segments came or went.
+/// Segments came or went, or a table was emptied.
 pub fn forget() {
     segment::forget();
     horizon::forget();
+    tombstone::forget();
 }

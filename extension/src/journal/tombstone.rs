@@ -1,18 +1,23 @@
 //! Tombstones: what became of rows that are gone, for entries that come late.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
 
 use pgrx::pg_sys::Oid;
 use syncjournal_core::{RowId, Version};
 
 use crate::error::not_installed;
-use crate::pg::catalog;
+use crate::layout;
 use crate::pg::table::{Field, Found, Key, Table};
+use crate::pg::{catalog, invalidation};
 
 thread_local! {
     static BURIALS: Cell<u64> = const { Cell::new(0) };
+    /// The last TRUNCATE of each relation that was asked for.
+    static EMPTIED: ManuallyDrop<RefCell<HashMap<i32, Version>>> =
+        ManuallyDrop::new(RefCell::new(HashMap::new()));
 }
 
 /// How often this backend has set stones: who remembers that there are none looks again when this
@@ -29,6 +34,23 @@ pub fn of(relation_id: i32, row: RowId) -> Version {
     let version = |found: &Found| ControlFlow::Break(found.uuid(3));
     let found = table.equal(table.primary_key(), &keys, version).flatten();
     found.map_or(Version::NIL, Version::from_bytes)
+}
+
+/// The version that truncated the relation last; nil if none did. Every transaction asks this of
+/// every table that it writes to, so the answer is kept until word comes of another TRUNCATE.
+pub fn of_relation(relation_id: i32) -> Version {
+    layout::refresh();
+    let known = EMPTIED.with(|emptied| emptied.borrow().get(&relation_id).copied());
+    known.unwrap_or_else(|| {
+        let version = of(relation_id, RowId::NIL);
+        EMPTIED.with(|emptied| emptied.borrow_mut().insert(relation_id, version));
+        version
+    })
+}
+
+/// Another TRUNCATE may have been recorded.
+pub fn forget() {
+    EMPTIED.with(|emptied| emptied.borrow_mut().clear());
 }
 
 /// Whether any row of the relation has a stone.
@@ -66,6 +88,10 @@ pub fn bury(fates: impl Iterator<Item = (i32, RowId, Option<Version>)>) {
     let relid = catalog::own_relation(c"tombstone").unwrap_or_else(|| not_installed().raise());
     let table = Table::write(relid);
     let index = table.primary_key();
+    if fates.keys().any(|(_, row)| *row == RowId::NIL) {
+        forget();
+        invalidation::announce(relid);
+    }
     for ((relation, row), version) in fates {
         // One may stand already where the row came back under its identity after an earlier delete.
         remove(&table, index, relation, row);

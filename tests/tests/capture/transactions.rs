@@ -244,6 +244,18 @@ fn rows_that_come_back_are_later_than_their_end_elsewhere() {
 }
 
 #[test]
+fn a_truncate_by_another_session_is_heard_of() {
+    let db = tracking("t", "id int primary key");
+    db.exec("insert into t values (1)");
+    let stone = "begin; truncate t; select syncjournal.flush_capture();
+        update syncjournal.tombstone set version = ('7' || substr(version::text, 2))::uuid; commit";
+    db.session().exec(stone);
+    db.exec("insert into t values (2)");
+    let stone = db.text("select version from syncjournal.tombstone");
+    assert!(db.text("select sync_version from t") > stone);
+}
+
+#[test]
 fn changes_go_with_the_extension_that_their_transaction_drops() {
     let db = tracking("t", "id int primary key");
     db.exec("begin; insert into t values (1); drop extension syncjournal cascade; commit");
