@@ -73,15 +73,16 @@ pub(crate) fn fill(db: &Db, table: &str, key: Key, count: usize, rows: Rows) {
     }
 }
 
-/// The same rows at hand, so that making them does not count: in a table that no system follows, and
-/// in a file for COPY.
-pub(crate) fn stage(db: &Db, key: Key, count: usize) {
+/// Rows that were never there, at hand so that making them does not count: in a table that no system
+/// follows, and in a file for COPY. `round` is from 0.
+pub(crate) fn stage(db: &Db, key: Key, count: usize, round: usize) {
     let table = staged(key);
     db.exec(&format!(
-        "create unlogged table {table} (id {}, n int, word text, at timestamptz)",
+        "drop table if exists {table};
+         create unlogged table {table} (id {}, n int, word text, at timestamptz)",
         key.of_sql()
     ));
-    db.exec(&insert(&table, key, 1, count));
+    db.exec(&insert(&table, key, round * count + 1, (round + 1) * count));
     db.exec(&format!("copy {table} to '{}' (format binary)", file(db, key)));
 }
 
@@ -93,13 +94,13 @@ fn file(db: &Db, key: Key) -> String {
     db.cluster().socket().join(staged(key)).to_string_lossy().into_owned()
 }
 
-/// What a bulk measurement does to a table, in this order.
+/// What a bulk measurement does to a table, in this order; it is emptied before COPY.
 pub(crate) fn bulk(db: &Db, key: Key) -> Vec<(&'static str, String)> {
     let (table, staged, file) = (key.table(), staged(key), file(db, key));
     vec![
         ("insert", format!("insert into {table} (id, n, word, at) select * from {staged}")),
         ("update", format!("update {table} set n = n + 1")),
-        ("delete", format!("delete from {table}")),
         ("copy", format!("copy {table} (id, n, word, at) from '{file}' (format binary)")),
+        ("delete", format!("delete from {table}")),
     ]
 }
