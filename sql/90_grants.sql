@@ -51,7 +51,8 @@ grant execute on function
 to syncjournal_admin;
 
 -- Gates.
-grant execute on function syncjournal.peer_terms(text) to syncjournal_agent;
+grant execute on function syncjournal.peer_terms(text), syncjournal.destination_ahead(text)
+to syncjournal_agent;
 grant execute on function
     syncjournal.restrict_peer(text, text, text[], text),
     syncjournal.alter_node(int4, text, text, text)

@@ -22,13 +22,15 @@ pub(crate) struct Database {
     pub(crate) identity: NodeInfo,
     /// Tells databases apart that are copies of each other: of a server that runs, the database.
     pub(crate) instance: String,
+    /// Its place in the order in which changes are pushed, where it has one.
+    pub(crate) rank: Option<i32>,
 }
 
 impl Database {
     pub(crate) async fn connect(node: &Arc<Node>, name: &SessionName) -> Result<Self> {
         let place = |error: Error| error.at(format_args!("node \"{}\"", node.name));
         let established = open(&node.endpoint, name).await.map_err(place)?;
-        let (identity, instance) = identity(&established.session).await.map_err(|error| {
+        let (identity, instance, rank) = identity(&established.session).await.map_err(|error| {
             place(with_remedy(error, &node.endpoint.dbname, &node.endpoint.user))
         })?;
         Ok(Self {
@@ -37,6 +39,7 @@ impl Database {
             address: established.address,
             identity,
             instance,
+            rank,
         })
     }
 
@@ -119,12 +122,13 @@ pub(crate) fn lock_key(node: Uuid) -> i32 {
     i32::from_be_bytes([a, b, c, d])
 }
 
-async fn identity(session: &Session) -> Result<(NodeInfo, String)> {
+async fn identity(session: &Session) -> Result<(NodeInfo, String, Option<i32>)> {
     let row = session
         .query_opt(
             "select n.node_id, n.name, n.node_tag, s.system_identifier,
                     pg_catalog.concat_ws(' ', s.system_identifier,
-                        pg_catalog.pg_postmaster_start_time(), pg_catalog.current_database())
+                        pg_catalog.pg_postmaster_start_time(), pg_catalog.current_database()),
+                    n.rank
              from syncjournal.node n, pg_catalog.pg_control_system() s where n.is_local",
             &[],
         )
@@ -142,7 +146,7 @@ async fn identity(session: &Session) -> Result<(NodeInfo, String)> {
         tag: tag.cast_unsigned(),
         system_identifier: system.cast_unsigned(),
     };
-    Ok((node, row.try_get(4)?))
+    Ok((node, row.try_get(4)?, row.try_get(5)?))
 }
 
 /// Adds what helps against a missing prerequisite, where the server said nothing better.

@@ -22,6 +22,9 @@ pub(super) struct Arguments {
     /// Applies everything and takes it back: shows what would happen
     #[arg(short = 'n', long, alias = "noupdate")]
     dry_run: bool,
+    /// Takes a set from a node of higher rank, too
+    #[arg(long)]
+    allow_backward: bool,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -31,6 +34,7 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
     let node = config.node(&arguments.to)?;
     let mut reader = SetReader::open(&arguments.file).await?;
     let mut target = Target::connect(node, &SessionName::of_command("import")).await?;
+    target.allow_backward = arguments.allow_backward;
     if arguments.dry_run {
         target.begin_trial().await?;
     }

@@ -45,6 +45,7 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
         print_json(&reports)?;
     } else {
         print(&table(&reports).render())?;
+        print(&notes(&reports))?;
     }
     // The exit status is that of the last one: a mistake in the configuration outweighs the rest.
     failures.sort_by_key(|error| error.kind == Kind::Config);
@@ -85,4 +86,25 @@ fn table(reports: &[FlowReport]) -> Table {
         ]);
     }
     table
+}
+
+/// Of each flow, so many of its rows are told.
+const MOST_TOLD: usize = 20;
+
+/// Below the table: what a push would meet.
+fn notes(reports: &[FlowReport]) -> String {
+    let mut text = String::new();
+    for report in reports {
+        for row in report.ahead.iter().take(MOST_TOLD) {
+            let fate = if row.would_overwrite { "would be overwritten" } else { "is ahead" };
+            text += &format!(
+                "{}: row {} of {} {fate}: {} of {}\n",
+                report.link, row.row_id, row.relation, row.operation, row.changed_at
+            );
+        }
+        if report.ahead.len() > MOST_TOLD {
+            text += &format!("{}: and {} more\n", report.link, report.ahead.len() - MOST_TOLD);
+        }
+    }
+    text
 }

@@ -46,6 +46,8 @@ pub(crate) struct LinkOptions {
     pub(crate) constraints: Option<&'static str>,
     /// SQLSTATEs or their classes that stop the link.
     pub(crate) stop_on: Option<Vec<String>>,
+    /// Pushes from a higher rank to a lower one are wanted.
+    pub(crate) allow_backward: Option<bool>,
 }
 
 impl LinkOptions {
@@ -60,7 +62,12 @@ impl LinkOptions {
         if differ(mine.is_some(), theirs.is_some(), mine == theirs) {
             return Err("stop_on");
         }
+        let (mine, theirs) = (&self.allow_backward, &other.allow_backward);
+        if differ(mine.is_some(), theirs.is_some(), mine == theirs) {
+            return Err("allow_backward");
+        }
         self.constraints = self.constraints.or(other.constraints);
+        self.allow_backward = self.allow_backward.or(other.allow_backward);
         if self.stop_on.is_none() {
             self.stop_on.clone_from(&other.stop_on);
         }
@@ -123,6 +130,7 @@ impl LinkConfig {
             options: LinkOptions {
                 constraints: table.constraints.map(ConstraintsWord::as_str),
                 stop_on: table.stop_on.map(stop_on).transpose()?,
+                allow_backward: table.allow_backward,
             },
             active: table.active,
             name: table.name,

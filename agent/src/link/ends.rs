@@ -31,8 +31,10 @@ impl Ends {
         let (source, target) =
             tokio::try_join!(Source::connect(flow, name), Target::connect(&flow.target, name))?;
         let target_peer = flow.source.name.clone();
-        let ends = Self { flow: flow.clone(), source, target, target_peer };
+        let mut ends = Self { flow: flow.clone(), source, target, target_peer };
+        ends.target.allow_backward = flow.options.allow_backward.unwrap_or(false);
         ends.check_identities()?;
+        ends.check_ranks()?;
         Ok(ends)
     }
 
@@ -56,6 +58,20 @@ impl Ends {
                 .at(&self.flow));
         }
         Ok(())
+    }
+
+    /// The target would refuse what comes: better before anything is made.
+    fn check_ranks(&self) -> Result<()> {
+        let (from, to) = (self.source.database.rank, self.target.database.rank);
+        match from.zip(to) {
+            Some((from, to)) if from > to && !self.target.allow_backward => {
+                Err(Error::new(Kind::Prerequisite, "this push would go backward")
+                    .detail(format!("The source has rank {from}, the target {to}."))
+                    .hint("If it is meant to: allow_backward = true in the link.")
+                    .at(&self.flow))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes each end known at the other, under the nodes' names; one that a person has registered

@@ -7,8 +7,9 @@ use crate::config::Flow;
 use crate::error::Result;
 use crate::net::SessionName;
 use crate::source::{Trial, WindowMode};
-use crate::target::Totals;
+use crate::target::{RowAhead, Totals};
 use serde::Serialize;
+use std::collections::HashSet;
 use tokio_util::sync::CancellationToken;
 
 /// A source that is written to without pause would never be "up to date": after so many windows
@@ -25,6 +26,8 @@ pub(crate) struct FlowReport {
     pub(crate) bytes: u64,
     /// Conflicts with this source that wait for a person, and what stands in quarantine.
     pub(crate) unsettled: i64,
+    /// Of a dry run one way: rows that the target has changed and the source has not got.
+    pub(crate) ahead: Vec<RowAhead>,
     #[serde(flatten)]
     pub(crate) totals: Totals,
 }
@@ -38,6 +41,7 @@ impl FlowReport {
             first_sync: false,
             bytes: 0,
             unsettled: 0,
+            ahead: Vec::new(),
             totals: Totals::default(),
         }
     }
@@ -99,6 +103,9 @@ pub(crate) async fn try_flow(flow: &Flow) -> Result<FlowReport> {
     let position = ends.position().await?;
     report.first_sync = position.is_none();
     let mode = if report.first_sync { WindowMode::Full } else { WindowMode::Changes };
+    if !flow.two_way {
+        report.ahead = ends.target.ahead_of(&ends.target_peer).await?;
+    }
     let target = ends.target.database.identity.node_id;
     let trial = Trial { target, position: position.as_ref() };
     let mut window = ends.source.window(mode, flow, Some(trial)).await?;
@@ -107,9 +114,23 @@ pub(crate) async fn try_flow(flow: &Flow) -> Result<FlowReport> {
         report.bytes += part.data.len() as u64;
     }
     window.forget().await?;
+    mark_overwritten(&ends, &mut report.ahead).await?;
     report.unsettled = ends.target.unsettled(&ends.target_peer).await?;
     ends.target.end_trial().await?;
     Ok(report)
+}
+
+/// What is ahead no longer once all has been applied is overwritten by it.
+async fn mark_overwritten(ends: &Ends, ahead: &mut [RowAhead]) -> Result<()> {
+    if ahead.is_empty() {
+        return Ok(());
+    }
+    let left = ends.target.ahead_of(&ends.target_peer).await?;
+    let left: HashSet<_> = left.iter().map(|row| (&row.relation, &row.row_id)).collect();
+    for row in ahead {
+        row.would_overwrite = !left.contains(&(&row.relation, &row.row_id));
+    }
+    Ok(())
 }
 
 fn warn_inactive(flow: &Flow) {

@@ -1,7 +1,9 @@
 //! The end that entries go to.
 
+mod ahead;
 mod session;
 mod totals;
 
+pub(crate) use ahead::RowAhead;
 pub(crate) use session::Target;
 pub(crate) use totals::Totals;

@@ -4,7 +4,7 @@
 //! it at the first part that `continues` and commits after the last. The extension refuses a
 //! commit in between.
 
-use super::Totals;
+use super::{RowAhead, Totals};
 use crate::config::Node;
 use crate::database::Database;
 use crate::error::{Error, Kind, Result, kind_of_sqlstate};
@@ -28,6 +28,8 @@ pub(crate) struct Target {
     in_set: bool,
     /// Everything is rolled back at the end.
     trial: bool,
+    /// What comes from a higher rank is taken, too.
+    pub(crate) allow_backward: bool,
 }
 
 impl Target {
@@ -38,11 +40,11 @@ impl Target {
             .prepare(
                 "select a.entries, a.inserted, a.updated, a.deleted, a.skipped, a.conflicts,
                         a.quarantined
-                 from syncjournal.apply($1) a",
+                 from syncjournal.apply($1, allow_backward => $2) a",
             )
             .await
             .map_err(|error| database.explain(error))?;
-        Ok(Self { database, apply, in_set: false, trial: false })
+        Ok(Self { database, apply, in_set: false, trial: false, allow_backward: false })
     }
 
     pub(crate) fn explain(&self, error: impl Into<Error>) -> Error {
@@ -99,7 +101,7 @@ impl Target {
         let row = self
             .database
             .session
-            .query_one(&self.apply, &[&data])
+            .query_one(&self.apply, &[&data, &self.allow_backward])
             .await
             .map_err(|error| self.explain(refusal(error)))?;
         let totals = totals_of(&row).map_err(|error| self.explain(error))?;
@@ -108,6 +110,22 @@ impl Target {
         }
         self.in_set = continues;
         Ok(totals)
+    }
+
+    /// The rows here that stand at a version which the peer has not got.
+    pub(crate) async fn ahead_of(&self, peer: &str) -> Result<Vec<RowAhead>> {
+        let rows = self
+            .database
+            .session
+            .query(
+                "select a.relation, a.row_id::text, a.operation, a.changed_at::text, a.node
+                 from syncjournal.destination_ahead($1) a",
+                &[&peer],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        let rows: std::result::Result<_, _> = rows.iter().map(row_ahead).collect();
+        rows.map_err(|error: tokio_postgres::Error| self.explain(error))
     }
 
     /// What of a peer's waits for a person: pending conflicts, quarantine.
@@ -184,5 +202,16 @@ fn totals_of(row: &Row) -> std::result::Result<Totals, tokio_postgres::Error> {
         skipped: row.try_get(4)?,
         conflicts: row.try_get(5)?,
         quarantined: row.try_get(6)?,
+    })
+}
+
+fn row_ahead(row: &Row) -> std::result::Result<RowAhead, tokio_postgres::Error> {
+    Ok(RowAhead {
+        relation: row.try_get(0)?,
+        row_id: row.try_get(1)?,
+        operation: row.try_get(2)?,
+        changed_at: row.try_get(3)?,
+        node: row.try_get(4)?,
+        would_overwrite: false,
     })
 }

@@ -46,6 +46,7 @@ pub struct Table {
     pub postponed: Vec<(RowId, Version)>,
     /// What entries may do, and what came of others.
     pub permits: Operations,
+    pub is_one_way: bool,
     pub refused: Refused,
 }
 
@@ -101,6 +102,7 @@ impl Table {
             unsettled: Vec::new(),
             postponed: Vec::new(),
             permits: Operations::ALL,
+            is_one_way: false,
             refused: Refused::default(),
         }
     }

@@ -99,6 +99,7 @@ impl Layer {
             }
             let mut table = Table::open(target, self.peer_id, fit.told.clone());
             table.permits = fit.permits;
+            table.is_one_way = fit.is_one_way;
             self.tables.push((Rc::clone(fit), table));
             self.tables.len() - 1
         })

@@ -41,6 +41,8 @@ pub struct Fit {
     pub layout_id: i32,
     /// What its entries may do.
     pub permits: Operations,
+    /// Nothing goes back to where they come from.
+    pub is_one_way: bool,
 }
 
 impl Route {
@@ -94,6 +96,7 @@ fn fit(definition: &RelationLayout, tracked: &Tracked, source: &Source) -> Resul
         relation_id: tracked.relation_id,
         places,
         layout_id: tracked.layout_id,
+        is_one_way: source.is_one_way,
         permits: operations::permitted(&source.restrictions, schema, table),
     })
 }

@@ -24,6 +24,8 @@ pub struct Source {
     pub accepts: Selection,
     /// Which operations on which tables, by its word and by ours.
     pub restrictions: Vec<Restriction>,
+    /// Nothing goes back to it: what it overwrites here, whoever wrote that, it never sees.
+    pub is_one_way: bool,
     /// Where foreign keys are verified for what comes from it.
     pub keys: Option<Rc<ForeignKeys>>,
     /// SQLSTATEs, or classes of two characters, of errors that stop apply.
@@ -49,6 +51,7 @@ pub fn of_peer(peer_id: i16) -> Source {
         name: name.unwrap_or_default(),
         accepts: selection(&["*.*".to_owned()], &[]),
         restrictions: Vec::new(),
+        is_one_way: false,
         keys: enforces.unwrap_or(false).then(Rc::default),
         stop_on: Vec::new(),
     }
@@ -180,6 +183,7 @@ fn registered(header: &Header) -> Source {
         peer_id: peer.peer_id,
         name: from.name.clone(),
         accepts: selection(&peer.include, &peer.exclude),
+        is_one_way: peer.direction == "receive",
         restrictions: [peer.restrictions, header.terms.restrictions.clone()].concat(),
         keys: peer.enforces.then(Rc::default),
         stop_on: peer.stop_on,

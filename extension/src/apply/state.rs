@@ -39,8 +39,9 @@ impl Table {
             Relation::Behind => self.take_over(incoming),
             Relation::Apart if current > version => Some(Applied::Skipped),
             // The source's state is later. That it never saw what was written here can only be
-            // told of this node's own entries; what others wrote travels to the source by itself.
-            Relation::Apart if current.node_tag() == node::tag() => {
+            // told of this node's own entries; what others wrote travels to the source by itself,
+            // unless nothing goes there.
+            Relation::Apart if self.is_one_way || current.node_tag() == node::tag() => {
                 self.overwrite(incoming, Some(current), ConflictType::UpdateOriginDiffers)
             }
             Relation::Apart => self.take_over(incoming),

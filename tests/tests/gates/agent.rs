@@ -5,7 +5,7 @@ use syncjournal_tests::{Agent, AgentCommand, Db, Finished, pair, wait_until};
 use super::{activity, labels};
 
 /// Two nodes with a tracked table, and no peers yet.
-fn nodes() -> (Db, Db) {
+pub fn nodes() -> (Db, Db) {
     let (hq, branch) = pair();
     for (db, name) in [(&hq, "hq"), (&branch, "branch")] {
         db.exec(&format!(
@@ -17,7 +17,7 @@ fn nodes() -> (Db, Db) {
     (hq, branch)
 }
 
-fn config(hq: &Db, branch: &Db, more: &str) -> String {
+pub fn config(hq: &Db, branch: &Db, more: &str) -> String {
     format!(
         "[node.hq]\ndsn = \"{}\"\n[node.branch]\ndsn = \"{}\"\n[[link]]\nname = \"hq-branch\"\n\
          source = \"hq\"\ndestination = \"branch\"\n{more}\n",
@@ -26,7 +26,7 @@ fn config(hq: &Db, branch: &Db, more: &str) -> String {
     )
 }
 
-fn sync(config: &str, arguments: &[&str]) -> Finished {
+pub fn sync(config: &str, arguments: &[&str]) -> Finished {
     AgentCommand::new(config).arg("sync").args(arguments).finish()
 }
 

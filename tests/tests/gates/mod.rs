@@ -2,6 +2,7 @@
 
 mod agent;
 mod operations;
+mod pushes;
 mod switches;
 
 use syncjournal_tests::{Db, introduce, pair};
