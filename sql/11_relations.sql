@@ -9,7 +9,7 @@ create table syncjournal.tracked_relation (
     -- Whether the identity column came with track() and goes with untrack().
     identity_added boolean not null,
     keys text not null check (keys in ('global', 'local')),
-    -- The columns that gave the rows present at track() their identity; null: the primary key.
+    -- The columns that give rows their identity; null: the primary key, for those present at track().
     natural_key name[],
     conflict_policy text not null,
     exclude_columns name[] not null,
@@ -24,7 +24,10 @@ create table syncjournal.tracked_relation (
     layout_id int4,
     -- Whether triggers that are enabled for replicas fire for what comes from peers.
     run_triggers boolean not null default true,
-    tracked_since timestamptz not null default pg_catalog.now()
+    tracked_since timestamptz not null default pg_catalog.now(),
+    -- What becomes of a row whose natural key stands here under another identity.
+    on_key_collision text not null default 'quarantine'
+        check (on_key_collision in ('quarantine', 'skip', 'adopt', 'rename'))
 );
 
 -- Content-addressed: the same definition is the same layout, whichever node wrote it first.

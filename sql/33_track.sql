@@ -52,7 +52,8 @@ create function syncjournal.track(
     exclude_columns text[] default '{}',
     counters text[] default '{}',
     merge_function regproc default null,
-    run_triggers boolean default true)
+    run_triggers boolean default true,
+    on_key_collision text default 'quarantine')
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -67,8 +68,10 @@ begin
     perform syncjournal.check_keys(keys);
     locked := array(
         select f from syncjournal.family(relation) f where syncjournal.take_exclusive_lock(f));
-    perform syncjournal.check_columns(relation, 'natural_key', natural_key);
     perform syncjournal.check_exclusion(relation, exclude_columns);
+    perform syncjournal.check_natural_key(relation, natural_key, exclude_columns);
+    perform syncjournal.check_key_collision(
+        relation, natural_key, coalesce(on_key_collision, 'quarantine'), keys);
     perform syncjournal.check_counters(relation, counters, exclude_columns, natural_key);
     own_key := syncjournal.own_uuid_key(relation);
     perform syncjournal.add_column(relation, 'sync_version');
@@ -83,15 +86,17 @@ begin
         perform syncjournal.index_identity(relation);
         perform syncjournal.check_identity_across(relation) where natural_key is not null;
     end if;
+    -- After the rows: what stands against an index is told first.
+    perform syncjournal.require_unique(relation, natural_key);
     perform syncjournal.create_triggers(relation);
     -- Last: from here on every change to the table is followed.
     insert into syncjournal.tracked_relation (
         relid, identity_column, identity_added, keys, natural_key, conflict_policy,
-        exclude_columns, counters, merge_function, run_triggers)
+        exclude_columns, counters, merge_function, run_triggers, on_key_collision)
     values (
         relation, coalesce(own_key, 'sync_id'), own_key is null, keys, natural_key, policy,
         coalesce(exclude_columns, '{}'), coalesce(counters, '{}'), function_name,
-        coalesce(run_triggers, true));
+        coalesce(run_triggers, true), coalesce(on_key_collision, 'quarantine'));
     perform syncjournal.refuse_two_ways();
     perform syncjournal.own_added_columns(relation);
     perform syncjournal.refresh_layout(relation);
@@ -135,7 +140,8 @@ create function syncjournal.alter_tracking(
     exclude_columns text[] default null,
     counters text[] default null,
     merge_function regproc default null,
-    run_triggers boolean default null)
+    run_triggers boolean default null,
+    on_key_collision text default null)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -154,7 +160,13 @@ begin
     end if;
     if exclude_columns is not null then
         perform syncjournal.check_exclusion(relation, exclude_columns);
+        perform syncjournal.check_natural_key(
+            relation, now_tracked.natural_key::text[], exclude_columns);
     end if;
+    perform syncjournal.check_key_collision(
+        relation, now_tracked.natural_key::text[],
+        coalesce(on_key_collision, now_tracked.on_key_collision),
+        coalesce(keys, now_tracked.keys));
     perform syncjournal.check_counters(
         relation, coalesce(counters, now_tracked.counters::text[]),
         coalesce(exclude_columns, now_tracked.exclude_columns::text[]),
@@ -164,7 +176,8 @@ begin
         exclude_columns = coalesce(alter_tracking.exclude_columns, t.exclude_columns),
         counters = coalesce(alter_tracking.counters, t.counters),
         merge_function = function_name,
-        run_triggers = coalesce(alter_tracking.run_triggers, t.run_triggers)
+        run_triggers = coalesce(alter_tracking.run_triggers, t.run_triggers),
+        on_key_collision = coalesce(alter_tracking.on_key_collision, t.on_key_collision)
     where t.relid = relation;
     perform syncjournal.refuse_two_ways();
     perform syncjournal.refresh_layout(relation);

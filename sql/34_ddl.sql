@@ -113,6 +113,7 @@ begin
         select d from unnest(t.dropped_columns) d where d <> all (columns))
     where relation_id = now_tracked.relation_id and dropped_columns && columns;
     perform syncjournal.follow_counters(now_tracked, columns, renamed);
+    perform syncjournal.follow_natural_key(now_tracked, columns, renamed);
     if c.relkind = 'p' then
         perform syncjournal.welcome_partitions(now_tracked);
     end if;

@@ -114,6 +114,13 @@ as $$
             where i.indrelid = p.relid and i.indisunique and i.indisvalid and i.indnkeyatts = 1
                 and i.indpred is null)),
         'Create a unique index on the identity column.', 'every row has one') v
+    union all
+    select v.* from syncjournal.verdict('natural_keys', 'warning',
+        (select 'No unique index holds the natural key of ' || string_agg(t.relid::text, ', ') || '.'
+         from syncjournal.tracked_relation t
+         where not syncjournal.is_unique_key(t.relid, t.natural_key)),
+        'Create a unique index on its columns, which is neither partial nor deferrable.',
+        'all are unique') v
 $$;
 
 -- The rules by which conflicts are settled.

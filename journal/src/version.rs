@@ -20,6 +20,10 @@ pub const MERGE_BACKEND: u16 = u16::MAX;
 /// Nor this one: versions of the rows that a TRUNCATE deleted are derived too.
 pub const TRUNCATE_BACKEND: u16 = u16::MAX - 1;
 
+/// Nor these: of rows that make way where two have one natural key.
+pub const RENAME_BACKEND: u16 = u16::MAX - 2;
+pub const ADOPT_BACKEND: u16 = u16::MAX - 3;
+
 impl Version {
     /// "As it was when the table was tracked": the row has no entry yet. SQL shows it as NULL.
     pub const NIL: Self = Self(0);

@@ -16,6 +16,7 @@ mod gates;
 mod harness;
 mod history;
 mod merge;
+mod natural;
 mod node_and_peers;
 mod nodes;
 mod policies;

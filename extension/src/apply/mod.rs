@@ -14,6 +14,7 @@
 //!
 //! Memory: one frame, one entry's values, and the open tables.
 
+mod collision;
 mod conflicts;
 mod entry;
 mod foreign_keys;

@@ -7,6 +7,7 @@ use syncjournal_core::operations::permitted;
 use syncjournal_core::wire::{Header, Mode};
 use syncjournal_core::{Entry, HybridTime, Operation, RelationLayout, Version, frame};
 
+use super::collision::{self, Remedy};
 use super::layer::{Laid, Layer};
 use super::outcome::Outcome;
 use super::quarantine::{
@@ -231,6 +232,12 @@ impl<'a> Session<'a> {
     /// Sets the entry aside if its row is left out of this call.
     fn leave_out(&mut self, frame: Frame<'_>, fit: &Rc<Fit>, entry: &Entry<'_>) -> bool {
         let Some(violation) = self.excluded.find(fit.relation_id, entry.row) else { return false };
+        if violation.remedy == Some(Remedy::Skip) {
+            self.laid.outcome.conflicts +=
+                i64::from(collision::record_skip(self.source, violation));
+            self.laid.outcome.skip(1);
+            return true;
+        }
         let place = Place { layout: frame.layout, layout_id: fit.layout_id };
         self.shelf.put_violator(place, entry, violation);
         self.laid.outcome.quarantine();
@@ -245,6 +252,7 @@ impl<'a> Session<'a> {
             self.laid.add(layer.close());
         }
         self.settle_apart();
+        self.laid.add(collision::make_way(self.source, self.excluded.collisions())?);
         for unsettled in std::mem::take(&mut self.laid.unsettled) {
             let problem = unsettled.problem();
             if self.source.stops_on(&problem.sqlstate) {

@@ -30,6 +30,8 @@ pub struct Source {
     pub keys: Option<Rc<ForeignKeys>>,
     /// SQLSTATEs, or classes of two characters, of errors that stop apply.
     pub stop_on: Vec<String>,
+    /// Whether it is sent to, as well.
+    pub two_way: bool,
 }
 
 impl Source {
@@ -41,11 +43,11 @@ impl Source {
 
 /// A peer from which entries came earlier: all of them were accepted then, and none stops anything.
 pub fn of_peer(peer_id: i16) -> Source {
-    let sql = "select constraints = 'enforce', peer_name from syncjournal.registered_peer \
+    let sql = "select constraints = 'enforce', peer_name, direction = 'both' from syncjournal.registered_peer \
         where peer_id = $1";
-    let read = |row: &Row| (row.bool(1), row.text(2));
+    let read = |row: &Row| (row.bool(1), row.text(2), row.bool(3));
     let found = query::first(View::Newest, sql, &[Arg::Int2(peer_id)], read);
-    let (enforces, name) = found.unwrap_or_default();
+    let (enforces, name, two_way) = found.unwrap_or_default();
     Source {
         peer_id,
         name: name.unwrap_or_default(),
@@ -54,6 +56,7 @@ pub fn of_peer(peer_id: i16) -> Source {
         is_one_way: false,
         keys: enforces.unwrap_or(false).then(Rc::default),
         stop_on: Vec::new(),
+        two_way: two_way.unwrap_or(true),
     }
 }
 
@@ -187,6 +190,7 @@ fn registered(header: &Header) -> Source {
         restrictions: [peer.restrictions, header.terms.restrictions.clone()].concat(),
         keys: peer.enforces.then(Rc::default),
         stop_on: peer.stop_on,
+        two_way: peer.direction == "both",
     }
 }
 

@@ -26,6 +26,7 @@ mod buffer;
 mod earlier;
 mod encode;
 mod flush;
+mod natural;
 mod row_id;
 mod state;
 mod trigger_capture;

@@ -9,6 +9,7 @@ use syncjournal_core::{RowId, Version};
 
 use crate::capture::earlier;
 use crate::capture::encode::is_unchanged;
+use crate::capture::natural;
 use crate::capture::row_id::new_row_id;
 use crate::capture::state;
 use crate::error::Failure;
@@ -37,14 +38,15 @@ fn inserted<'a>(firing: &Firing<'a>) -> NewRow<'a> {
     let row = firing.new_row();
     // Where the identity is the user's own key, what is missing is for Postgres to complain about.
     let is_missing = tracked.identity_added && row.uuid(tracked.identity).is_none();
-    let identity = is_missing.then(|| (tracked.identity, Some(new_row_id())));
+    let natural = if is_missing { natural::identity(&tracked, &row) } else { None };
+    let identity = is_missing.then(|| (tracked.identity, Some(natural.unwrap_or_else(new_row_id))));
     if !guc::capture() {
         return identity.map_or_else(|| firing.unchanged(), |own| firing.with_uuids(&[own]));
     }
     // A row under an identity of its own making may have been here before: it is to be later than
     // its deletion, on whichever node. A row that moves here from another partition comes with the
     // version that it got as an update, in the same frame or an earlier one: this is later.
-    let before = match row.uuid(tracked.identity) {
+    let before = match row.uuid(tracked.identity).or(natural) {
         Some(id) => earlier::before_insert(&tracked, RowId(id)),
         None => Version::NIL,
     };

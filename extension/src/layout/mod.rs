@@ -16,7 +16,7 @@ mod stored;
 mod tracked;
 
 pub use stored::{StoredLayout, by_id, register};
-pub use tracked::{Tracked, missing_identity, owner_of, tracked};
+pub use tracked::{Tracked, missing_identity, owner_of, table_of, tracked};
 
 use crate::pg::invalidation::{self, Stale};
 use crate::{journal, node};

@@ -13,9 +13,11 @@ use pgrx::prelude::*;
 use syncjournal_core::RelationLayout;
 
 use crate::error::{Failure, not_installed};
+use crate::identity::NaturalKey;
 use crate::layout::describe::{Selection, VERSION_COLUMN, describe};
 use crate::layout::stored;
 use crate::pg::catalog::{self, Attribute, Shape};
+use crate::pg::key_text::KeyText;
 use crate::pg::memory::OwnedContext;
 use crate::pg::table::{Key, Table};
 use crate::pg::trigger::ColumnAccess;
@@ -42,6 +44,8 @@ pub struct Tracked {
     pub columns: Vec<ColumnAccess>,
     /// Whether the users' triggers fire for what comes from peers.
     pub run_triggers: bool,
+    /// What new rows have their identity from, if it is not made up.
+    pub natural: Option<NaturalKey>,
     /// Whether portable settings must be held while rows are encoded.
     pub needs_settings: bool,
     /// What the codecs keep; dropped after them.
@@ -54,6 +58,7 @@ struct Tracking {
     root: Oid,
     selection: Selection,
     run_triggers: bool,
+    natural_key: Vec<String>,
 }
 
 type Cache = HashMap<Oid, Rc<Tracked>>;
@@ -94,6 +99,7 @@ fn build(relid: Oid) -> Option<Tracked> {
     let memory = OwnedContext::new();
     let columns = access(&shape, &layout, &memory);
     let identity = attribute(&shape, &tracking.selection.identity).number;
+    let natural = natural_key(&tracking, &shape, (&layout.schema, &layout.table));
     Some(Tracked {
         relid,
         root: tracking.root,
@@ -106,6 +112,7 @@ fn build(relid: Oid) -> Option<Tracked> {
         needs_settings: columns.iter().any(|column| column.codec.needs_settings()),
         columns,
         run_triggers: tracking.run_triggers,
+        natural,
         _memory: memory,
     })
 }
@@ -122,6 +129,20 @@ fn access(shape: &Shape, layout: &RelationLayout, memory: &OwnedContext) -> Vec<
         }
     };
     layout.columns.iter().map(place).collect()
+}
+
+/// The natural key that new rows have their identity from. One that a user's key identifies has none:
+/// there it only says which rows are the same in spite of their identities.
+fn natural_key(tracking: &Tracking, shape: &Shape, relation: (&str, &str)) -> Option<NaturalKey> {
+    let Tracking { natural_key, selection, .. } = tracking;
+    if !selection.identity_added || natural_key.is_empty() {
+        return None;
+    }
+    let text = |name: &String| {
+        let column = attribute(shape, name);
+        KeyText::new(column.number, column.type_oid)
+    };
+    Some(NaturalKey::new(relation, natural_key.iter().map(text).collect()))
 }
 
 fn attribute<'a>(shape: &'a Shape, name: &str) -> &'a Attribute {
@@ -159,19 +180,25 @@ fn tracking_of(relid: Oid, shape: &Shape) -> Option<Tracking> {
                     excluded: row.names(8),
                 },
                 run_triggers: row.bool(13).unwrap_or(true),
+                natural_key: row.names(6),
             })
         })
     })
 }
 
-/// The owner of a tracked relation: the code that its types bring along is to run with its rights.
-pub fn owner_of(relation_id: i32) -> Option<Oid> {
+/// The table of a tracked relation.
+pub fn table_of(relation_id: i32) -> Option<Oid> {
     let table = catalog::own_relation(c"tracked_relation")?;
     let table = Table::read(table);
     let relid = table.equal(table.primary_key(), &[(1, Key::Int4(relation_id))], |row| {
         ControlFlow::Break(row.oid(2))
     })??;
-    catalog::exists(relid).then(|| catalog::owner(relid))
+    catalog::exists(relid).then_some(relid)
+}
+
+/// The owner of a tracked relation: the code that its types bring along is to run with its rights.
+pub fn owner_of(relation_id: i32) -> Option<Oid> {
+    table_of(relation_id).map(catalog::owner)
 }
 
 /// Forgets a relation, and the partitions of a root.

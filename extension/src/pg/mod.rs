@@ -8,6 +8,7 @@ pub mod context;
 pub mod defaults;
 pub mod invalidation;
 pub mod json;
+pub mod key_text;
 pub mod lock;
 pub mod memory;
 pub mod open_table;

@@ -23,6 +23,15 @@ pub struct Probe {
 impl Probe {
     /// None where somebody else has dropped the table meanwhile.
     pub fn open(relid: Oid) -> Option<Self> {
+        Self::on(relid, None)
+    }
+
+    /// By another index that begins with a uuid.
+    pub fn by_index(relid: Oid, index: Oid) -> Option<Self> {
+        Self::on(relid, Some(index))
+    }
+
+    fn on(relid: Oid, index: Option<Oid>) -> Option<Self> {
         let lock = pg_sys::AccessShareLock as i32;
         // SAFETY: opened in the current memory context, to which `has` returns, and closed on drop;
         // the key points into its box, which does not move.
@@ -31,7 +40,8 @@ impl Probe {
             if relation.is_null() {
                 return None;
             }
-            let index = pg_sys::index_open(pg_sys::RelationGetPrimaryKeyIndex(relation), lock);
+            let key = index.unwrap_or_else(|| pg_sys::RelationGetPrimaryKeyIndex(relation));
+            let index = pg_sys::index_open(key, lock);
             let snapshot = &raw mut pg_sys::SnapshotSelfData;
             let scan = pg_sys::index_beginscan(relation, index, snapshot, 1, 0);
             let slot = pg_sys::table_slot_create(relation, null_mut());

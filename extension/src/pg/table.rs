@@ -15,7 +15,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 use crate::pg::{transaction, varlena};
 
 /// Most columns that a table of ours has.
-const MAX_COLUMNS: usize = 16;
+const MAX_COLUMNS: usize = 24;
 
 /// A value of one of our own columns.
 #[derive(Clone, Copy, Debug)]

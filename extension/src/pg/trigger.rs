@@ -171,7 +171,7 @@ impl<'a> Row<'a> {
     }
 
     /// The value of a column (from 1), or none where it is null.
-    fn datum(&self, number: usize) -> Option<Datum> {
+    pub(super) fn datum(&self, number: usize) -> Option<Datum> {
         let (datums, nulls) = self.columns();
         (!nulls[number - 1]).then(|| datums[number - 1])
     }

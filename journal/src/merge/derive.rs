@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::clock::HybridTime;
 use crate::entry::RowId;
 use crate::merge::history::{Change, Value};
-use crate::version::{MERGE_BACKEND, TRUNCATE_BACKEND, Version};
+use crate::version::{ADOPT_BACKEND, MERGE_BACKEND, RENAME_BACKEND, TRUNCATE_BACKEND, Version};
 
 impl Version {
     /// Whether the rules made this entry, and not a user's write.
@@ -30,6 +30,31 @@ impl Version {
         }
         let index = seen.index() ^ seen.backend();
         Self::new(seen.time().successor(), seen.node_tag(), TRUNCATE_BACKEND, index)
+    }
+
+    /// The version by which a row takes another name, since another row has its natural key.
+    ///
+    /// It follows from what the row was, as does the entry: every node at which the two meet makes
+    /// the same. It is directly after that, so whatever a user has written meanwhile is later.
+    #[must_use]
+    pub fn renamed(row: RowId, seen: Self) -> Self {
+        Self::made_way(row, seen, RENAME_BACKEND)
+    }
+
+    /// The version by which a row gives its identity up for that of another with its natural key.
+    #[must_use]
+    pub fn given_up(row: RowId, seen: Self) -> Self {
+        Self::made_way(row, seen, ADOPT_BACKEND)
+    }
+
+    /// No node has tag 0: nobody's TRUNCATE claims to have seen it.
+    fn made_way(row: RowId, seen: Self, backend: u16) -> Self {
+        if seen.is_nil() {
+            let digest = xxhash_rust::xxh3::xxh3_64(&row.0);
+            return Self::new(HybridTime((digest >> 16) + 1), 0, backend, digest as u16);
+        }
+        let index = seen.index() ^ seen.backend();
+        Self::new(seen.time().successor(), 0, backend, index)
     }
 
     /// The version of a merge that a node's own function made. `time` and `backend` are the

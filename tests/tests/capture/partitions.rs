@@ -202,7 +202,7 @@ fn moves_replay_with_foreign_keys_to_and_from_the_table() {
     steps(
         &db,
         &[
-            "create table c (id int, area text, foreign key (id, area) references p on update cascade)",
+            "create table c (id int unique, area text, foreign key (id, area) references p on update cascade)",
             "create table area (area text primary key)",
             "insert into area values ('a'), ('b'), ('c')",
             "alter table p add foreign key (area) references area on delete cascade on update cascade",

@@ -111,6 +111,7 @@ fn a_partitioned_table_lists_the_rows_of_its_leaves() {
          create table p_b1 (n int, id int not null, area text);
          alter table p_b attach partition p_b1 for values from (0) to (100);
          create table p_rest partition of p default;
+         create unique index on p (area, n);
          select syncjournal.track('p', natural_key => '{area,n}')",
     );
     db.exec(

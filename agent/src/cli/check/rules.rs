@@ -12,6 +12,8 @@ use uuid::Uuid;
 struct Rules {
     policy: String,
     counters: Vec<String>,
+    natural_key: Vec<String>,
+    on_key_collision: String,
 }
 
 type Tables = BTreeMap<(String, String), Rules>;
@@ -77,6 +79,15 @@ fn check_table(
         let (here, there) = (list(&ours.counters), list(&theirs.counters));
         differ.push(format!("counters {here} here, {there} at the source"));
     }
+    if theirs.natural_key != ours.natural_key {
+        let list = |names: &[String]| format!("{{{}}}", names.join(","));
+        let (here, there) = (list(&ours.natural_key), list(&theirs.natural_key));
+        differ.push(format!("natural key {here} here, {there} at the source"));
+    }
+    if theirs.on_key_collision != ours.on_key_collision {
+        let (here, there) = (&ours.on_key_collision, &theirs.on_key_collision);
+        differ.push(format!("on_key_collision {here} here, {there} at the source"));
+    }
     let detail = format!("{name}: {}", differ.join("; "));
     let hint = format!(
         "Make them alike: select syncjournal.alter_tracking('{name}', \
@@ -113,7 +124,8 @@ async fn rules(database: &Database) -> Result<Tables> {
         .session
         .query(
             "select n.nspname::text, c.relname::text, t.conflict_policy,
-                    array(select x::text from pg_catalog.unnest(t.counters) x order by 1)
+                    array(select x::text from pg_catalog.unnest(t.counters) x order by 1),
+                    coalesce(t.natural_key::text[], '{}'), t.on_key_collision
              from syncjournal.tracked_table t join pg_catalog.pg_class c on c.oid = t.relation
                  join pg_catalog.pg_namespace n on n.oid = c.relnamespace",
             &[],
@@ -122,7 +134,12 @@ async fn rules(database: &Database) -> Result<Tables> {
         .map_err(|error| database.explain(error))?;
     rows.iter()
         .map(|row| {
-            let rules = Rules { policy: row.try_get(2)?, counters: row.try_get(3)? };
+            let rules = Rules {
+                policy: row.try_get(2)?,
+                counters: row.try_get(3)?,
+                natural_key: row.try_get(4)?,
+                on_key_collision: row.try_get(5)?,
+            };
             Ok(((row.try_get(0)?, row.try_get(1)?), rules))
         })
         .collect::<std::result::Result<_, tokio_postgres::Error>>()

@@ -24,5 +24,5 @@ pub use problem::Problem;
 pub use retry::after_call;
 pub use rounds::{Care, alone, run};
 pub use shelf::{Place, Shelf};
-pub use violation::{Excluded, Violation, violations};
+pub use violation::{Excluded, Rivals, Violation, violations};
 pub use waiting::Watch;

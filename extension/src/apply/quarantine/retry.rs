@@ -14,6 +14,7 @@ use super::shelf::{failed_again, release};
 use super::violation::{Excluded, Rivals, Violation, violations};
 use super::waiting::{self, Waiting, Wanted, Watch};
 use crate::apply::begin;
+use crate::apply::collision::{self, Remedy};
 use crate::apply::layer::{Laid, Layer};
 use crate::apply::outcome::Outcome;
 use crate::apply::route::{Fit, Route};
@@ -38,12 +39,17 @@ const MOST_PASSES: usize = 5;
 /// What became of an entry.
 enum Fate {
     Released,
+    /// It stays out for good, as the table's `on_key_collision` has it.
+    Skipped(Rc<Violation>),
     /// And the rows in its way.
     Failed(Problem, Vec<RowId>),
 }
 
 impl Fate {
-    fn of(violation: &Violation) -> Self {
+    fn of(violation: &Rc<Violation>) -> Self {
+        if violation.remedy == Some(Remedy::Skip) {
+            return Self::Skipped(Rc::clone(violation));
+        }
         let rows = violation.rivals.as_ref().map(Rivals::rows);
         Self::Failed(violation.problem.clone(), rows.unwrap_or_default())
     }
@@ -168,6 +174,7 @@ fn round(
         layer.settle_postponed();
         laid.add(layer.close());
     }
+    laid.add(collision::make_way(source, excluded.collisions())?);
     let violations = violations(&laid);
     if !violations.is_empty() {
         return Err(violations);
@@ -176,6 +183,11 @@ fn round(
     for (waiting, fate) in fates {
         match fate {
             Fate::Released => {
+                release(waiting.quarantine_id);
+                released += 1;
+            }
+            Fate::Skipped(violation) => {
+                collision::record_skip(source, &violation);
                 release(waiting.quarantine_id);
                 released += 1;
             }

@@ -7,6 +7,7 @@ use pgrx::PgSqlErrorCode;
 use syncjournal_core::{RowId, Version};
 
 use super::problem::Problem;
+use crate::apply::collision::Remedy;
 use crate::apply::foreign_keys;
 use crate::apply::layer::Laid;
 use crate::layout;
@@ -26,10 +27,12 @@ pub struct Violation {
     pub problem: Problem,
     /// Where its key is another's: what is in its way.
     pub rivals: Option<Rivals>,
+    /// What the table does about it by itself.
+    pub remedy: Option<Remedy>,
 }
 
 /// A row whose key is taken, and those that have it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rivals {
     pub version: Version,
     /// What the row would be, as JSON.
@@ -49,6 +52,8 @@ impl Rivals {
 pub struct Excluded {
     rows: HashMap<(i32, RowId), Rc<Violation>>,
     relations: HashMap<i32, Rc<Violation>>,
+    /// Rows that are laid nevertheless, since one of two that have their natural key makes way.
+    collisions: HashMap<(i32, RowId), Rc<Violation>>,
     rounds: usize,
 }
 
@@ -64,11 +69,24 @@ impl Excluded {
     pub fn add(&mut self, violations: Vec<Violation>) {
         self.rounds += 1;
         for violation in violations.into_iter().map(Rc::new) {
+            let key = (violation.relation_id, violation.row);
+            let makes_way = matches!(violation.remedy, Some(Remedy::Adopt | Remedy::Rename));
+            if makes_way && self.rounds <= PATIENCE && !self.collisions.contains_key(&key) {
+                self.collisions.insert(key, violation);
+                continue;
+            }
+            // It was of no use.
+            self.collisions.remove(&key);
             if self.rounds > PATIENCE {
                 self.relations.insert(violation.relation_id, Rc::clone(&violation));
             }
-            self.rows.insert((violation.relation_id, violation.row), violation);
+            self.rows.insert(key, violation);
         }
+    }
+
+    /// Rows in whose favour, or as which, a row is to make way.
+    pub fn collisions(&self) -> impl Iterator<Item = &Rc<Violation>> {
+        self.collisions.values()
     }
 }
 
@@ -81,7 +99,8 @@ pub fn violations(laid: &Laid) -> Vec<Violation> {
             "It is tried again by itself when the other row has come or gone, or by \
                 syncjournal.retry_quarantine().",
         );
-        Violation { relation_id: broken.relation_id, row: broken.row, problem, rivals: None }
+        let (relation_id, row) = (broken.relation_id, broken.row);
+        Violation { relation_id, row, problem, rivals: None, remedy: None }
     }));
     violations
 }
@@ -104,10 +123,12 @@ fn duplicates(suspects: &[Suspect]) -> Vec<Violation> {
             Err(Undone::Given(())) => None,
         };
         let Some(violator) = explained else { problem.raise() };
+        let remedy = Remedy::of(&tracked, &violator);
         let others = violator.others.into_iter().map(|(row, json)| (RowId(row), json)).collect();
         violations.push(Violation {
             relation_id: tracked.relation_id,
             row: RowId(violator.row),
+            remedy,
             rivals: Some(Rivals {
                 version: violator.version.map_or(Version::NIL, Version::from_bytes),
                 json: violator.json,
