@@ -51,7 +51,8 @@ grant execute on function
 to syncjournal_admin;
 
 -- Gates.
-grant execute on function syncjournal.peer_terms(text), syncjournal.destination_ahead(text)
+grant execute on function syncjournal.peer_terms(text), syncjournal.destination_ahead(text),
+    syncjournal.row_identities(regclass), syncjournal.delete_extra(text, regclass, uuid[])
 to syncjournal_agent;
 grant execute on function
     syncjournal.restrict_peer(text, text, text[], text),

@@ -18,7 +18,7 @@ pub(super) struct Arguments {
     #[arg(short = 'n', long, alias = "noupdate")]
     dry_run: bool,
     /// Brings everything as it is now, also where a first sync was done before: after a gap
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long)]
     full: bool,
     /// Prints JSON
     #[arg(long)]
@@ -32,7 +32,7 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
     let (mut reports, mut failures) = (Vec::new(), Vec::new());
     for flow in config.flows_of(&links)? {
         let result = if arguments.dry_run {
-            try_flow(&flow).await
+            try_flow(&flow, arguments.full).await
         } else {
             sync_flow(&flow, arguments.full, &stop).await
         };
@@ -53,8 +53,11 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
         failures.iter().for_each(logging::report);
         return Err(last);
     }
-    let unsettled = |report: &FlowReport| report.unsettled > 0;
-    Ok(if reports.iter().any(unsettled) { Outcome::NeedsPerson } else { Outcome::Done })
+    Ok(if reports.iter().any(FlowReport::needs_person) {
+        Outcome::NeedsPerson
+    } else {
+        Outcome::Done
+    })
 }
 
 fn table(reports: &[FlowReport]) -> Table {
@@ -95,6 +98,13 @@ const MOST_TOLD: usize = 20;
 fn notes(reports: &[FlowReport]) -> String {
     let mut text = String::new();
     for report in reports {
+        for table in &report.extras {
+            let fate = if table.deleted > 0 { "deleted" } else { "kept" };
+            text += &format!(
+                "{}: {} of {} rows of {} are only at {}: {fate}\n",
+                report.link, table.extra, table.rows, table.relation, report.destination
+            );
+        }
         for row in report.ahead.iter().take(MOST_TOLD) {
             let fate = if row.would_overwrite { "would be overwritten" } else { "is ahead" };
             text += &format!(

@@ -46,6 +46,17 @@ pub(super) struct LinkTable {
     pub(super) constraints: Option<ConstraintsWord>,
     pub(super) stop_on: Option<Vec<String>>,
     pub(super) allow_backward: Option<bool>,
+    pub(super) on_extra: Option<OnExtraWord>,
+    pub(super) max_delete_rows: Option<u64>,
+    pub(super) max_delete_fraction: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OnExtraWord {
+    Keep,
+    Report,
+    Delete,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]

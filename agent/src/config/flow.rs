@@ -4,7 +4,7 @@
 //! So links that lead from the same source to the same target are one flow, with the union of what
 //! they select. What they say of anything else must agree.
 
-use super::{Direction, LinkConfig, LinkOptions, Mode, Node};
+use super::{Direction, LinkConfig, LinkOptions, Mode, Node, OnExtra};
 use crate::error::{Error, Result};
 use std::sync::Arc;
 use syncjournal_core::pattern::Selection;
@@ -85,6 +85,20 @@ impl Flow {
         self.two_way |= other.two_way;
         self.carries_switch |= other.carries_switch;
         self.links.extend_from_slice(&other.links);
+        Ok(())
+    }
+
+    /// Where rows go back, one that has not travelled yet would be taken for extra.
+    pub(super) fn check_extra(&self) -> Result<()> {
+        let deletes = self.options.extra.is_some_and(|extra| extra.action == OnExtra::Delete);
+        if deletes && self.two_way {
+            return Err(Error::config(format!(
+                "{} deletes extra rows and goes both ways",
+                self.title()
+            ))
+            .detail("A row that has not travelled to the other side yet would be deleted.")
+            .hint("Let it go one way, or use on_extra = \"report\"."));
+        }
         Ok(())
     }
 

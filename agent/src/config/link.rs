@@ -1,7 +1,7 @@
 //! A link.
 
 use super::file::{ConstraintsWord, DirectionWord, LinkTable, ModeWord};
-use super::{Flow, Node};
+use super::{Extra, Flow, Node};
 use crate::error::{Error, Result};
 use chrono::{DateTime, Local};
 use croner::Cron;
@@ -48,6 +48,8 @@ pub(crate) struct LinkOptions {
     pub(crate) stop_on: Option<Vec<String>>,
     /// Pushes from a higher rank to a lower one are wanted.
     pub(crate) allow_backward: Option<bool>,
+    /// What becomes of rows that only the target has. None: they stay.
+    pub(crate) extra: Option<Extra>,
 }
 
 impl LinkOptions {
@@ -66,6 +68,10 @@ impl LinkOptions {
         if differ(mine.is_some(), theirs.is_some(), mine == theirs) {
             return Err("allow_backward");
         }
+        if differ(self.extra.is_some(), other.extra.is_some(), self.extra == other.extra) {
+            return Err("on_extra and its limits");
+        }
+        self.extra = self.extra.or(other.extra);
         self.constraints = self.constraints.or(other.constraints);
         self.allow_backward = self.allow_backward.or(other.allow_backward);
         if self.stop_on.is_none() {
@@ -117,6 +123,7 @@ impl LinkConfig {
                 "Patterns are psql's: schema.table, where * stands for any characters and ? for one.",
             )
         })?;
+        let extra = Extra::of(&table)?;
         Ok(Self {
             source: node(&table.source)?,
             destination: node(&table.destination)?,
@@ -131,6 +138,7 @@ impl LinkConfig {
                 constraints: table.constraints.map(ConstraintsWord::as_str),
                 stop_on: table.stop_on.map(stop_on).transpose()?,
                 allow_backward: table.allow_backward,
+                extra,
             },
             active: table.active,
             name: table.name,

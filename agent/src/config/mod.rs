@@ -4,10 +4,12 @@
 //! with the place in the file where the parser knows it. Nothing later has to doubt a name, a
 //! pattern or a schedule.
 
+mod extra;
 mod file;
 mod flow;
 mod link;
 
+pub(crate) use extra::{Extra, OnExtra};
 pub(crate) use flow::Flow;
 pub(crate) use link::{Direction, LinkConfig, LinkOptions, Mode, Schedule};
 
@@ -131,6 +133,7 @@ impl Config {
             });
             flows[place].two_way |= back;
         }
+        flows.iter().try_for_each(Flow::check_extra)?;
         Ok(flows)
     }
 
@@ -206,6 +209,10 @@ mod tests {
              destination = \"b\"\ninclude = [\"s.ab\"]",
             "stop_on = [\"2350\"]",
             "constraints = \"maybe\"",
+            "on_extra = \"drop\"",
+            "on_extra = \"delete\"\nmax_delete_fraction = 1.5",
+            "on_extra = \"report\"\nmax_delete_rows = 5",
+            "on_extra = \"delete\"\ndirection = \"both\"",
             "[[link]]\nname = \"a b\"\nsource = \"hq\"\ndestination = \"b\"",
             "[node.c]\ndsn = \"host=a port=x\"",
         ] {

@@ -149,13 +149,10 @@ impl Ends {
     pub(crate) async fn would_be_open(&mut self) -> Result<bool> {
         let (source, target) = (&self.source.database, &self.target.database);
         let known = source.peer_of(&target.identity, &self.flow.target.name).await?;
-        let offered = match known {
-            Some(peer) => {
-                self.source.peer = peer;
-                self.offer().await?.active
-            }
-            None => true,
-        };
+        if let Some(peer) = known {
+            self.source.peer = peer;
+        }
+        let offered = self.offer_if_known().await?.is_none_or(|offer| offer.active);
         Ok(offered && self.target.takes_from(&self.target_peer).await?)
     }
 
@@ -168,6 +165,14 @@ impl Ends {
         window.finish().await?;
         tracing::warn!("the source has switched this link off: it is off at the target, too");
         Ok(())
+    }
+
+    /// The offer, if the source has heard of the target.
+    pub(crate) async fn offer_if_known(&self) -> Result<Option<Offer>> {
+        match self.source.database.has_peer(&self.source.peer).await? {
+            true => self.offer().await.map(Some),
+            false => Ok(None),
+        }
     }
 
     /// How far the target has come with the source.

@@ -4,7 +4,7 @@ use super::activity::{Activity, show};
 use super::ends::Ends;
 use super::feed::{Feed, POSITION_EVERY, Turn};
 use super::state::{Event, State};
-use super::windows::{align, bring};
+use super::windows::{align, bring, bring_all};
 use crate::config::Flow;
 use crate::error::{Error, Kind, Result};
 use crate::net::SessionName;
@@ -78,7 +78,7 @@ impl<'a> Live<'a> {
     async fn perform(&mut self, state: &State) -> Result<Event> {
         match state {
             State::Connecting => self.connected().await,
-            State::FirstSync => self.window(WindowMode::Full).await,
+            State::FirstSync => self.first_sync().await,
             State::CatchingUp => self.window(WindowMode::Changes).await,
             State::WaitingForSlot => self.wait_for_slot().await,
             State::Windows { .. } => self.window_by_window().await,
@@ -103,10 +103,23 @@ impl<'a> Live<'a> {
         Ok(Event::Connected { has_position: align(&self.ends).await? })
     }
 
+    async fn first_sync(&mut self) -> Result<Event> {
+        let (report, extras) = bring_all(&mut self.ends, self.stop).await?;
+        for table in extras.iter().filter(|table| table.deleted == 0) {
+            let (relation, rows) = (&table.relation, table.extra);
+            tracing::warn!(%relation, rows, "rows that only the target has");
+        }
+        self.after_window(report.bytes).await
+    }
+
     async fn window(&mut self, mode: WindowMode) -> Result<Event> {
         let report = bring(&mut self.ends, mode, self.stop).await?;
+        self.after_window(report.bytes).await
+    }
+
+    async fn after_window(&self, bytes: u64) -> Result<Event> {
         let obstacle = self.ends.source.obstacle_to_streaming().await?;
-        Ok(Event::Window { bytes: report.bytes, obstacle })
+        Ok(Event::Window { bytes, obstacle })
     }
 
     /// Windows go on while the slot is in the making, or the stream's next transaction boundary is

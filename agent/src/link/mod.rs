@@ -6,6 +6,7 @@
 mod activity;
 mod backoff;
 mod ends;
+mod extras;
 mod feed;
 mod live;
 mod run;

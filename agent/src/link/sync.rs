@@ -1,8 +1,9 @@
 //! A flow brought up to date once.
 
 use super::ends::Ends;
+use super::extras::{self, ExtraReport};
 use super::state::SMALL_WINDOW_BYTES;
-use super::windows::{align, bring};
+use super::windows::{align, bring, bring_all};
 use crate::config::Flow;
 use crate::error::Result;
 use crate::net::SessionName;
@@ -28,6 +29,8 @@ pub(crate) struct FlowReport {
     pub(crate) unsettled: i64,
     /// Of a dry run one way: rows that the target has changed and the source has not got.
     pub(crate) ahead: Vec<RowAhead>,
+    /// Of a full sync: rows that only the target has, or had.
+    pub(crate) extras: Vec<ExtraReport>,
     #[serde(flatten)]
     pub(crate) totals: Totals,
 }
@@ -42,8 +45,16 @@ impl FlowReport {
             bytes: 0,
             unsettled: 0,
             ahead: Vec::new(),
+            extras: Vec::new(),
             totals: Totals::default(),
         }
+    }
+}
+
+impl FlowReport {
+    /// Something of it waits for a person.
+    pub(crate) fn needs_person(&self) -> bool {
+        self.unsettled > 0 || self.extras.iter().any(|table| table.extra > table.deleted)
     }
 }
 
@@ -69,7 +80,8 @@ pub(crate) async fn sync_flow(
     }
     report.first_sync = !align(&ends).await?;
     if full || report.first_sync {
-        let window = bring(&mut ends, WindowMode::Full, stop).await?;
+        let (window, extras) = bring_all(&mut ends, stop).await?;
+        report.extras = extras;
         report.totals += window.totals;
         report.bytes += window.bytes;
     }
@@ -87,7 +99,7 @@ pub(crate) async fn sync_flow(
 }
 
 /// The same, rolled back at both ends: everything is really applied, and nothing stays.
-pub(crate) async fn try_flow(flow: &Flow) -> Result<FlowReport> {
+pub(crate) async fn try_flow(flow: &Flow, full: bool) -> Result<FlowReport> {
     let mut ends = Ends::connect(flow, &SessionName::of_flow(flow)).await?;
     let mut report = FlowReport::new(flow);
     ends.target.begin_trial().await?;
@@ -102,9 +114,13 @@ pub(crate) async fn try_flow(flow: &Flow) -> Result<FlowReport> {
     }
     let position = ends.position().await?;
     report.first_sync = position.is_none();
-    let mode = if report.first_sync { WindowMode::Full } else { WindowMode::Changes };
+    let full = full || report.first_sync;
+    let mode = if full { WindowMode::Full } else { WindowMode::Changes };
     if !flow.two_way {
         report.ahead = ends.target.ahead_of(&ends.target_peer).await?;
+    }
+    if full {
+        report.extras = extras::handle(&ends).await?;
     }
     let target = ends.target.database.identity.node_id;
     let trial = Trial { target, position: position.as_ref() };

@@ -1,6 +1,7 @@
 //! Windows of the journal from one end to the other.
 
 use super::ends::Ends;
+use super::extras::{self, ExtraReport};
 use crate::error::{Error, Result};
 use crate::source::WindowMode;
 use crate::target::Totals;
@@ -39,6 +40,15 @@ pub(super) async fn bring(
         ends.source.confirm_set(set_id).await?;
     }
     Ok(report)
+}
+
+/// Brings everything as it is now, once what only the target has is dealt with.
+pub(super) async fn bring_all(
+    ends: &mut Ends,
+    stop: &CancellationToken,
+) -> Result<(WindowReport, Vec<ExtraReport>)> {
+    let extras = extras::handle(ends).await?;
+    Ok((bring(ends, WindowMode::Full, stop).await?, extras))
 }
 
 /// Tells the source how far its peer really is, before the first window: the last confirmation may

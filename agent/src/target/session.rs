@@ -12,6 +12,8 @@ use crate::net::SessionName;
 use crate::source::parse_snapshot;
 use std::sync::Arc;
 use syncjournal_core::Snapshot;
+use syncjournal_core::operations::Restriction;
+use syncjournal_core::pattern::Selection;
 use tokio_postgres::{Row, Statement};
 use uuid::Uuid;
 
@@ -110,6 +112,57 @@ impl Target {
         }
         self.in_set = continues;
         Ok(totals)
+    }
+
+    /// What this target takes from a peer.
+    pub(crate) async fn accepted(&self, peer: &str) -> Result<Selection> {
+        let sql = "select f.include, f.exclude from syncjournal.peer_filter($1) f";
+        let row = self.database.session.query_one(sql, &[&peer]).await;
+        let row = row.map_err(|error| self.explain(error))?;
+        let list = |place| -> Result<Vec<String>> {
+            row.try_get(place).map_err(|error| self.explain(error))
+        };
+        Selection::parse(&list(0)?, &list(1)?).map_err(|error| {
+            Error::new(Kind::Server, "the target's list for the source cannot be read")
+                .caused_by(error)
+        })
+    }
+
+    /// What a peer may not do here.
+    pub(crate) async fn restrictions(&self, peer: &str) -> Result<Vec<Restriction>> {
+        let sql = "select pg_catalog.array_to_string(r.operations, ',') || ' ' || r.relation
+                   from syncjournal.restriction r where r.peer = $1 and r.direction <> 'send'";
+        let rows = self.database.session.query(sql, &[&peer]).await;
+        let rows = rows.map_err(|error| self.explain(error))?;
+        let read = |row: &Row| -> Result<Restriction> {
+            let text: String = row.try_get(0).map_err(|error| self.explain(error))?;
+            text.parse().map_err(|error| {
+                Error::protocol("the target's restrictions cannot be read").caused_by(error)
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Begins a transaction for what is this agent's own doing; a trial has one already.
+    pub(crate) async fn begin_own(&self) -> Result<()> {
+        if self.trial { Ok(()) } else { self.command("begin").await }
+    }
+
+    pub(crate) async fn end_own(&self) -> Result<()> {
+        if self.trial { Ok(()) } else { self.command("commit").await }
+    }
+
+    /// Deletes rows that the peer has not got.
+    pub(crate) async fn delete_extra(
+        &self,
+        peer: &str,
+        relation: &str,
+        ids: &[Uuid],
+    ) -> Result<()> {
+        let sql = "select syncjournal.delete_extra($1, $2::text::pg_catalog.regclass, $3)";
+        let done = self.database.session.execute(sql, &[&peer, &relation, &ids]).await;
+        done.map_err(|error| self.explain(error))?;
+        Ok(())
     }
 
     /// The rows here that stand at a version which the peer has not got.

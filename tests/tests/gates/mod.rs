@@ -1,6 +1,7 @@
 //! Gates: switches, directions, allowed operations, ranks, and rows that only the destination has.
 
 mod agent;
+mod extras;
 mod operations;
 mod pushes;
 mod switches;
