@@ -18,6 +18,25 @@ grant execute on function
     syncjournal.history(regclass, uuid)
 to syncjournal_reader;
 
+-- Packs are read and written with the caller's own rights on the tables: whoever may look at the
+-- views may call them. What stands behind them describes tables, and writes none.
+grant select on syncjournal.pack_edge to syncjournal_reader;
+grant select, insert, update on syncjournal.imported_row to syncjournal_reader;
+do $packs$
+declare
+    part regprocedure;
+begin
+    for part in
+        select p.oid from pg_catalog.pg_proc p
+        where p.pronamespace = 'syncjournal'::pg_catalog.regnamespace
+            and (p.proname ~ '(^|_)pack(_|$)' or p.proname = 'referring_table')
+            and p.proname not in ('declare_pack_edge', 'drop_pack_edge')
+    loop
+        execute pg_catalog.format('grant execute on function %s to syncjournal_reader', part);
+    end loop;
+end
+$packs$;
+
 -- The agent: what a link needs, and no table of the users'.
 grant execute on function
     syncjournal.register_link(text, uuid, text, text, text[]),
@@ -47,7 +66,8 @@ grant execute on function
     syncjournal.alter_peer(
         text, uuid, text[], text[], text[], text, boolean, text, text[]),
     syncjournal.drop_peer(text), syncjournal.set_node_priority(text[]),
-    syncjournal.retry_quarantine(int8), syncjournal.discard_quarantine(int8)
+    syncjournal.retry_quarantine(int8), syncjournal.discard_quarantine(int8),
+    syncjournal.declare_pack_edge(regclass, text[]), syncjournal.drop_pack_edge(regclass, text[])
 to syncjournal_admin;
 
 -- Gates.

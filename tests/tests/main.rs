@@ -19,6 +19,7 @@ mod merge;
 mod natural;
 mod node_and_peers;
 mod nodes;
+mod packs;
 mod policies;
 mod prune;
 mod quarantine;
