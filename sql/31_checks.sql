@@ -149,14 +149,10 @@ create function syncjournal.check_keys(keys text) returns void
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if keys = 'local' then
-        raise exception 'keys => ''local'' is not available in this version'
-            using errcode = 'feature_not_supported',
-                hint = 'Use keys => ''global'': primary keys travel unchanged.';
-    elsif keys is distinct from 'global' then
+    if keys is null or keys not in ('global', 'local') then
         raise exception 'unknown kind of keys "%"', keys
             using errcode = 'invalid_parameter_value',
-                hint = 'Use keys => ''global''.';
+                hint = 'Use keys => ''global'', or ''local'' where each database gives out its own.';
     end if;
 end
 $$;

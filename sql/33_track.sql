@@ -44,18 +44,12 @@ begin
 end
 $$;
 
-create function syncjournal.track(
-    relation regclass,
-    keys text default 'global',
-    natural_key text[] default null,
-    conflict_policy text default 'last_update_wins',
-    exclude_columns text[] default '{}',
-    counters text[] default '{}',
-    merge_function regproc default null,
-    run_triggers boolean default true,
-    on_key_collision text default 'quarantine')
+-- What track() does to one table, but for its references, which may be to tables still to come.
+create function syncjournal.put_under_journal(
+    relation regclass, keys text, natural_key text[], conflict_policy text, exclude_columns text[],
+    counters text[], merge_function regproc, run_triggers boolean, on_key_collision text)
 returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
     policy text := syncjournal.check_policy(conflict_policy);
@@ -97,16 +91,59 @@ begin
         relation, coalesce(own_key, 'sync_id'), own_key is null, keys, natural_key, policy,
         coalesce(exclude_columns, '{}'), coalesce(counters, '{}'), function_name,
         coalesce(run_triggers, true), coalesce(on_key_collision, 'quarantine'));
-    perform syncjournal.refuse_two_ways();
     perform syncjournal.own_added_columns(relation);
-    perform syncjournal.refresh_layout(relation);
-    perform syncjournal.stripe_tables(relation);
+end
+$$;
+
+-- The tables are under the journal: what refers to what, and whether that can travel.
+create function syncjournal.finish_tracking(relations regclass[], on_untracked_reference text)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    one syncjournal.tracked_relation;
+begin
+    insert into syncjournal.relation_key (relation_id, kept, on_untracked_reference)
+    select t.relation_id, '{}', finish_tracking.on_untracked_reference
+    from syncjournal.tracked_relation t where t.relid = any (relations) and t.keys = 'local';
+    perform syncjournal.refuse_two_ways();
+    perform syncjournal.follow_keys();
+    for one in select * from syncjournal.tracked_relation t where t.relid = any (relations) loop
+        if one.keys = 'local' then
+            perform syncjournal.check_own_key(one.relid);
+        end if;
+        perform syncjournal.refresh_layout(one.relid);
+        perform syncjournal.stripe_tables(one.relid);
+    end loop;
+end
+$$;
+
+create function syncjournal.track(
+    relation regclass,
+    keys text default 'global',
+    natural_key text[] default null,
+    conflict_policy text default 'last_update_wins',
+    exclude_columns text[] default '{}',
+    counters text[] default '{}',
+    merge_function regproc default null,
+    run_triggers boolean default true,
+    on_key_collision text default 'quarantine',
+    on_untracked_reference text default 'refuse')
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform syncjournal.check_untracked_choice(on_untracked_reference);
+    perform syncjournal.put_under_journal(relation, keys, natural_key, conflict_policy,
+        exclude_columns, counters, merge_function, run_triggers, on_key_collision);
+    perform syncjournal.finish_tracking(array[relation], on_untracked_reference);
 end
 $$;
 
 -- Every table that matches and is not tracked yet; tables of other extensions are theirs.
 create function syncjournal.track_all(
-    include text[] default '{public.*}', exclude text[] default '{}', keys text default 'global')
+    include text[] default '{public.*}', exclude text[] default '{}', keys text default 'global',
+    on_untracked_reference text default 'refuse')
 returns setof regclass
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -118,16 +155,25 @@ declare
             and not exists (
                 select from pg_depend d where d.classid = 'pg_class'::regclass
                     and d.objid = c.oid and d.objsubid = 0 and d.deptype = 'e'));
+    chosen regclass[];
     wanted regclass;
 begin
     perform syncjournal.require_node();
-    for wanted in
+    perform syncjournal.check_keys(keys);
+    perform syncjournal.check_untracked_choice(on_untracked_reference);
+    chosen := array(
         select s from syncjournal.select_tables(include, exclude, trackable) s
-        where s not in (select relid from syncjournal.tracked_relation)
-    loop
-        perform syncjournal.track(wanted, keys);
-        return next wanted;
+        where s not in (select relid from syncjournal.tracked_relation));
+    if keys = 'local' then
+        -- A full set brings tables in this order.
+        chosen := syncjournal.parents_first(chosen);
+    end if;
+    foreach wanted in array chosen loop
+        perform syncjournal.put_under_journal(wanted, syncjournal.keys_for(wanted, keys), null,
+            'last_update_wins', '{}', '{}', null, true, 'quarantine');
     end loop;
+    perform syncjournal.finish_tracking(chosen, on_untracked_reference);
+    return query select unnest(chosen);
 end
 $$;
 
@@ -141,7 +187,8 @@ create function syncjournal.alter_tracking(
     counters text[] default null,
     merge_function regproc default null,
     run_triggers boolean default null,
-    on_key_collision text default null)
+    on_key_collision text default null,
+    on_untracked_reference text default null)
 returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -153,6 +200,13 @@ declare
         case policy when 'custom' then to_regprocedure(now_tracked.merge_function) end));
 begin
     perform syncjournal.check_keys(coalesce(keys, now_tracked.keys));
+    perform syncjournal.check_untracked_choice(coalesce(on_untracked_reference, 'refuse'));
+    if keys <> now_tracked.keys then
+        raise exception 'the keys of table "%" cannot become %', relation, keys
+            using errcode = 'feature_not_supported',
+                hint = 'What was written so far carries the others: untrack the table and track it'
+                    ' anew, on every node.';
+    end if;
     if natural_key::name[] <> coalesce(now_tracked.natural_key, '{}') then
         raise exception 'the natural key of table "%" cannot be changed', relation
             using errcode = 'feature_not_supported',
@@ -179,7 +233,12 @@ begin
         run_triggers = coalesce(alter_tracking.run_triggers, t.run_triggers),
         on_key_collision = coalesce(alter_tracking.on_key_collision, t.on_key_collision)
     where t.relid = relation;
+    update syncjournal.relation_key k
+    set on_untracked_reference = alter_tracking.on_untracked_reference
+    where k.relation_id = now_tracked.relation_id
+        and k.on_untracked_reference <> alter_tracking.on_untracked_reference;
     perform syncjournal.refuse_two_ways();
+    perform syncjournal.follow_keys();
     perform syncjournal.refresh_layout(relation);
     perform syncjournal.tell_pending(now_tracked) where policy <> now_tracked.conflict_policy;
 end
@@ -237,6 +296,7 @@ begin
     loop
         execute format('drop trigger syncjournal_truncate on %s', member);
     end loop;
+    perform syncjournal.follow_keys();
     -- A version says nothing once changes go unrecorded; the identity may serve another tracking.
     perform syncjournal.drop_added_column(relation, 'sync_version');
     if drop_columns and was_tracked.identity_added then

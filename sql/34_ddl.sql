@@ -118,6 +118,7 @@ begin
         perform syncjournal.welcome_partitions(now_tracked);
     end if;
     perform syncjournal.own_added_columns(now_tracked.relid);
+    perform syncjournal.follow_keys();
     perform syncjournal.refresh_layout(now_tracked.relid);
 end
 $$;
@@ -170,6 +171,8 @@ begin
         delete from syncjournal.inbox
         where relation_id in (select relation_id from forgotten))
     delete from syncjournal.tombstone where relation_id in (select relation_id from forgotten);
+    delete from syncjournal.identity_relation i using pg_event_trigger_dropped_objects() d
+    where d.classid = 'pg_class'::regclass and d.objid = i.relid and d.objsubid = 0;
     update syncjournal.tracked_relation t
     set dropped_columns = t.dropped_columns || d.columns
     from (
@@ -185,6 +188,7 @@ begin
     loop
         perform syncjournal.follow_relation(affected, null);
     end loop;
+    perform syncjournal.follow_keys();
     perform syncjournal.keep_merge_functions();
 end
 $$;

@@ -58,10 +58,11 @@ grant syncjournal_agent to syncjournal_admin;
 grant execute on function
     syncjournal.create_node(text, text, text, text), syncjournal.adopt_clone(text),
     syncjournal.keep_identity(), syncjournal.stripe_sequences(int4, int4),
-    syncjournal.track(regclass, text, text[], text, text[], text[], regproc, boolean, text),
-    syncjournal.track_all(text[], text[], text), syncjournal.untrack(regclass, boolean),
+    syncjournal.track(
+        regclass, text, text[], text, text[], text[], regproc, boolean, text, text),
+    syncjournal.track_all(text[], text[], text, text), syncjournal.untrack(regclass, boolean),
     syncjournal.alter_tracking(
-        regclass, text, text[], text, text[], text[], regproc, boolean, text),
+        regclass, text, text[], text, text[], text[], regproc, boolean, text, text),
     syncjournal.add_peer(text, uuid, text[], text[], text[], text, text, text[]),
     syncjournal.alter_peer(
         text, uuid, text[], text[], text[], text, boolean, text, text[]),

@@ -20,6 +20,8 @@ pub enum Format {
     /// What the type's output function gives, as UTF-8: for types whose send form holds object
     /// identifiers of one database.
     Text,
+    /// The identity of the row that the column refers to, where its key is each database's own.
+    Reference,
 }
 
 /// One column.
@@ -29,6 +31,16 @@ pub struct Column {
     pub type_schema: String,
     pub type_name: String,
     pub format: Format,
+}
+
+impl Column {
+    /// What it holds, for people.
+    fn told(&self) -> String {
+        match self.format {
+            Format::Reference => "a reference by identity".to_owned(),
+            Format::Binary | Format::Text => format!("{}.{}", self.type_schema, self.type_name),
+        }
+    }
 }
 
 /// A relation and its columns in the order of the frames.
@@ -84,6 +96,7 @@ impl RelationLayout {
             out.push(match column.format {
                 Format::Binary => 0,
                 Format::Text => 1,
+                Format::Reference => 2,
             });
         }
         out
@@ -118,6 +131,7 @@ impl RelationLayout {
         let format = match reader.u8("column format")? {
             0 => Format::Binary,
             1 => Format::Text,
+            2 => Format::Reference,
             _ => return Err(DecodeError::Invalid("column format")),
         };
         Ok(Column { name: column, type_schema, type_name, format })
@@ -149,8 +163,8 @@ impl RelationLayout {
             if here.type_name != there.type_name || here.format != there.format {
                 return Err(Mismatch::Type {
                     column: &there.name,
-                    here: format!("{}.{}", here.type_schema, here.type_name),
-                    there: format!("{}.{}", there.type_schema, there.type_name),
+                    here: here.told(),
+                    there: there.told(),
                 });
             }
             Ok(place)
@@ -166,7 +180,8 @@ mod tests {
     use super::*;
 
     fn layouts() -> impl Strategy<Value = RelationLayout> {
-        let column = ("\\PC{1,8}", "[a-z]{1,4}", "[a-z_]{1,6}", any::<bool>());
+        let format = prop::sample::select(vec![Format::Binary, Format::Text, Format::Reference]);
+        let column = ("\\PC{1,8}", "[a-z]{1,4}", "[a-z_]{1,6}", format);
         let columns = prop::collection::vec(column, 0..6);
         ("\\PC{1,8}", "\\PC{1,8}", "[a-z]{1,6}", columns).prop_map(
             |(schema, table, identity, columns)| RelationLayout {
@@ -175,11 +190,11 @@ mod tests {
                 identity,
                 columns: columns
                     .into_iter()
-                    .map(|(name, type_schema, type_name, text)| Column {
+                    .map(|(name, type_schema, type_name, format)| Column {
                         name,
                         type_schema,
                         type_name,
-                        format: if text { Format::Text } else { Format::Binary },
+                        format,
                     })
                     .collect(),
             },

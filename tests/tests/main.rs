@@ -15,6 +15,7 @@ mod echo;
 mod gates;
 mod harness;
 mod history;
+mod keys;
 mod merge;
 mod natural;
 mod node_and_peers;

@@ -265,15 +265,6 @@ fn excluded_columns_stay_behind_and_rows_can_do_without() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_refused_by_name() {
-    let db = node();
-    db.exec("create table t (id int primary key, n int)");
-    let refused = db.expect_error("select syncjournal.track('t', keys => 'local')");
-    assert_eq!(refused.sqlstate, "0A000");
-    assert!(!refused.hint.is_empty());
-}
-
-#[test]
 fn tables_that_cannot_be_journaled_are_refused_with_a_way_out() {
     let db = node();
     db.exec(

@@ -110,8 +110,15 @@ impl Table {
     /// Applies an entry, or puts it off; it is journaled already.
     pub fn entry(&mut self, incoming: Incoming<'_>) {
         let entry = incoming.entry;
+        self.target.forget_parents();
         let applied = match entry.operation {
             operation if !self.permits.allow(operation) => self.refuse(operation, entry),
+            // What it refers to mostly comes with the same call.
+            Operation::Insert | Operation::Update
+                if self.target.lacks_parents(entry.row, incoming.assignments()) =>
+            {
+                Applied::Postponed
+            }
             Operation::Truncate => self.truncate(entry),
             Operation::State => self.state(incoming),
             Operation::Insert | Operation::Update | Operation::Delete => self.change(incoming),
@@ -209,6 +216,10 @@ impl Table {
                     self.tombstones.came_back(row);
                 }
                 Some(applied)
+            }
+            // Its insert waits for the row that it refers to.
+            Operation::Delete if self.postponed.iter().any(|(waiting, _)| *waiting == row) => {
+                Some(Applied::Postponed)
             }
             Operation::Delete if is_next => {
                 self.delete_absent(incoming, stone);

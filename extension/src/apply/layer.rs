@@ -8,6 +8,7 @@ use syncjournal_core::{Entry, RowId, Version};
 use super::entry::{Incoming, Table};
 use super::foreign_keys::{ForeignKeys, Touched};
 use super::outcome::{Applied, Outcome};
+use super::references::Pending;
 use super::route::Fit;
 use super::settle::Unsettled;
 use super::source::Source;
@@ -41,6 +42,8 @@ pub struct Laid {
     /// Entries to be settled then, and those that cannot be.
     pub postponed: Vec<(Rc<Fit>, RowId, Version)>,
     pub unsettled: Vec<Unsettled>,
+    /// References whose rows have not come.
+    pub pending: Vec<Pending>,
 }
 
 impl Laid {
@@ -50,6 +53,7 @@ impl Laid {
         self.touched.add(other.touched);
         self.postponed.extend(other.postponed);
         self.unsettled.extend(other.unsettled);
+        self.pending.extend(other.pending);
     }
 }
 
@@ -81,8 +85,9 @@ impl Layer {
         Ok(settled)
     }
 
-    /// Settles what was put off.
+    /// Settles what was put off; of tables first that were tracked first, as parents mostly are.
     pub fn settle_postponed(&mut self) {
+        self.tables.sort_by_key(|(fit, _)| fit.relation_id);
         for (_, table) in &mut self.tables {
             self.arena.run(|| table.settle_postponed());
         }
@@ -123,6 +128,7 @@ impl Layer {
             let postponed = table.postponed.into_iter();
             laid.postponed.extend(postponed.map(|(row, at)| (Rc::clone(&fit), row, at)));
             laid.unsettled.extend(table.unsettled);
+            laid.pending.extend(table.target.take_pending());
             laid.touched.add(table.target.touched());
             laid.suspects.extend(table.target.close());
         }

@@ -17,15 +17,18 @@
 mod collision;
 mod conflicts;
 mod entry;
+mod fill;
 mod foreign_keys;
 pub mod gates;
 mod host;
 mod inbox;
+mod json;
 mod layer;
 mod outcome;
 mod past;
 mod position;
 mod quarantine;
+pub mod references;
 mod resolve;
 mod route;
 mod rules;

@@ -3,6 +3,8 @@
 //! The decision is an entry of this node with two parents, the row as it is and the head that waits:
 //! where it arrives, both are behind it, and conflicts between them end by themselves.
 
+use std::collections::HashSet;
+
 use pgrx::PgSqlErrorCode;
 use pgrx::prelude::*;
 use syncjournal_core::merge::{self, Choice, MergeError, RowState};
@@ -11,6 +13,7 @@ use syncjournal_core::{RowId, Version};
 use super::conflicts;
 use super::entry::Table;
 use super::host::RowHost;
+use super::references;
 use super::target::{Target, until_settled};
 use crate::capture;
 use crate::error::Failure;
@@ -52,7 +55,9 @@ fn settle_conflict(conflict_id: Option<i64>, choice: Option<&str>, row: Option<&
     table.settle_postponed();
     conflicts::end(pending.conflict_id, Arg::Text(winner));
     table.moved(pending.row);
+    let waiting = table.target.take_pending();
     Suspect::check(&table.target.close());
+    Suspect::check(&references::fill(None, waiting, &HashSet::from([pending.row])).suspects);
 }
 
 impl Table {

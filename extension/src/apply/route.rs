@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
-use syncjournal_core::RelationLayout;
 use syncjournal_core::layout::Mismatch;
 use syncjournal_core::operations::{self, Operations};
+use syncjournal_core::{Format, RelationLayout};
 
 use super::quarantine::Problem;
 use super::source::Source;
@@ -88,7 +88,7 @@ fn find(definition: &RelationLayout) -> Result<Rc<Tracked>, Problem> {
 
 fn fit(definition: &RelationLayout, tracked: &Tracked, source: &Source) -> Result<Fit, Problem> {
     let here = layout::by_id(tracked.layout_id);
-    let places = places(definition, &here.definition, tracked.relation_id)?;
+    let places = places(definition, &here.definition, tracked)?;
     let RelationLayout { schema, table, .. } = definition;
     Ok(Fit {
         told: format!("table \"{schema}.{table}\", from node \"{}\"", source.name),
@@ -105,13 +105,21 @@ fn fit(definition: &RelationLayout, tracked: &Tracked, source: &Source) -> Resul
 fn places(
     definition: &RelationLayout,
     here: &RelationLayout,
-    relation_id: i32,
+    tracked: &Tracked,
 ) -> Result<Vec<Option<usize>>, Problem> {
-    let excluded = match here.map_from(definition) {
+    let mut excluded = match here.map_from(definition) {
         Ok(places) => return Ok(places.into_iter().map(Some).collect()),
-        Err(_) => excluded_columns(relation_id),
+        Err(_) => excluded_columns(tracked.relation_id),
     };
     let mut taken = definition.clone();
+    for column in &definition.columns {
+        match (tracked.kept.contains(&column.name), column.format) {
+            (false, _) => {}
+            // What it refers to is not tracked here.
+            (true, Format::Reference) => excluded.push(column.name.clone()),
+            (true, _) => return Err(other_keys(definition, &column.name)),
+        }
+    }
     taken.columns.retain(|column| !excluded.contains(&column.name));
     let places = here.map_from(&taken).map_err(|error| mismatch(definition, &error))?;
     let mut places = places.into_iter();
@@ -129,6 +137,16 @@ fn excluded_columns(relation_id: i32) -> Vec<String> {
     excluded
 }
 
+fn other_keys(definition: &RelationLayout, column: &str) -> Problem {
+    let RelationLayout { schema, table, .. } = definition;
+    Problem::new(
+        PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+        format!("table \"{schema}.{table}\" has local keys here, and global ones at the source"),
+    )
+    .detail(format!("Column \"{column}\" is this database's own affair."))
+    .hint("Track the table with the same keys on both sides: untrack it on one, and track it anew.")
+}
+
 fn mismatch(definition: &RelationLayout, error: &Mismatch<'_>) -> Problem {
     let RelationLayout { schema, table, .. } = definition;
     let (code, message, hint) = match error {
@@ -143,7 +161,7 @@ fn mismatch(definition: &RelationLayout, error: &Mismatch<'_>) -> Problem {
                 "column \"{column}\" of table \"{schema}.{table}\" has type {here} here and \
                     {there} at the source"
             ),
-            "Give both the same type.",
+            "Give both the same type, and track the table with the same keys.",
         ),
     };
     Problem::new(code, message).hint(hint)

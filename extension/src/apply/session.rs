@@ -13,6 +13,7 @@ use super::outcome::Outcome;
 use super::quarantine::{
     Care, Excluded, Place, Problem, Shelf, Violation, Watch, alone, violations,
 };
+use super::references;
 use super::route::{Fit, Route};
 use super::source::Source;
 use crate::error::Failure;
@@ -260,6 +261,8 @@ impl<'a> Session<'a> {
             }
             self.set_aside_journaled(unsettled.version, &problem);
         }
+        let new = std::mem::take(&mut self.laid.pending);
+        self.laid.add(references::fill(self.source.keys.as_ref(), new, &self.watch.arrived));
         let violations = violations(&self.laid);
         if !violations.is_empty() {
             return Err(violations);

@@ -174,6 +174,7 @@ impl Table {
 
     /// The row as it is, or what is known of it since it was deleted.
     pub fn standing(&mut self, row: RowId) -> Option<RowState> {
+        self.target.forget_parents();
         if let Some(version) = self.target.find(row) {
             return Some(RowState { version, alive: true, columns: self.target.image() });
         }

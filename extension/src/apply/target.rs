@@ -9,9 +9,12 @@ use std::rc::Rc;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{Datum, Oid};
 use syncjournal_core::merge::Value;
-use syncjournal_core::{Column, RelationLayout, RowId, Version};
+use syncjournal_core::{RelationLayout, RowId, Version};
 
+use super::fill::{assign, fill_defaults, identify};
 use super::foreign_keys::{ForeignKeys, Touched, Watcher};
+use super::json::{given_columns, identity_of, plain_json, references_of, travelling_json};
+use super::references::{Parents, Pending};
 use crate::capture;
 use crate::error::{Failure, corrupted};
 use crate::layout::{self, StoredLayout, Tracked};
@@ -28,7 +31,7 @@ use crate::pg::row_json::row_json;
 use crate::pg::row_writer::{RowWriter, Written};
 use crate::pg::trigger::ColumnAccess;
 use crate::pg::triggers::Ours;
-use crate::pg::{catalog, transaction, varlena};
+use crate::pg::{catalog, transaction};
 
 /// The travelling columns of a row, in wire form.
 pub type Image = Vec<Value>;
@@ -47,7 +50,7 @@ pub struct Target {
     /// Where what is opened later belongs, too.
     home: Home,
     /// Of a partitioned table: the table itself, and its router.
-    partitioned: Option<(OpenTable, Router)>,
+    partitioned: Option<Partitioned>,
     leaves: Vec<Leaf>,
     /// The leaf that holds the row found last; looked into first the next time.
     at: usize,
@@ -56,6 +59,16 @@ pub struct Target {
     touched: Touched,
     /// Whose entry takes rows away, if it is not their own.
     blamed: Option<RowId>,
+    /// What the entry in hand refers to.
+    parents: Parents,
+}
+
+/// A partitioned table. Its own defaults and identity columns count, not those of the partitions.
+#[derive(Debug)]
+struct Partitioned {
+    root: OpenTable,
+    router: Router,
+    defaults: Defaults,
 }
 
 /// A plain table, or one partition.
@@ -91,6 +104,7 @@ impl Target {
             keys: keys.cloned(),
             touched: Touched::default(),
             blamed: None,
+            parents: Parents::of(tracked),
         };
         if root.is_partitioned() {
             let router = Router::open(&root);
@@ -98,7 +112,10 @@ impl Target {
                 let leaf = target.open_leaf(OpenTable::for_writing(leaf), Some(&root));
                 target.leaves.push(leaf);
             }
-            target.partitioned = Some((root, router));
+            let columns = root.columns();
+            let plain = columns.iter().filter(|column| !column.is_generated);
+            let defaults = Defaults::of(&root, plain.map(|column| column.number));
+            target.partitioned = Some(Partitioned { root, router, defaults });
         } else {
             let leaf = target.open_leaf(root, None);
             target.leaves.push(leaf);
@@ -152,7 +169,8 @@ impl Target {
             leaf.defaults.close();
             suspects.extend(leaf.writer.close());
         }
-        if let Some((root, router)) = self.partitioned {
+        if let Some(Partitioned { root, router, defaults }) = self.partitioned {
+            defaults.close();
             router.close();
             root.close();
         }
@@ -172,6 +190,45 @@ impl Target {
     /// What foreign keys have to be checked for, since it was asked last.
     pub fn touched(&mut self) -> Touched {
         std::mem::take(&mut self.touched)
+    }
+
+    /// Another entry is in hand: what it refers to is looked up anew.
+    pub fn forget_parents(&mut self) {
+        self.parents.forget();
+    }
+
+    /// Whether a row that the values refer to is not here.
+    pub fn lacks_parents<'a>(
+        &mut self,
+        row: RowId,
+        values: impl Iterator<Item = Assignment<'a>>,
+    ) -> bool {
+        let tracked = &self.leaves.first().map(|leaf| Rc::clone(&leaf.tracked));
+        tracked.as_ref().is_some_and(|tracked| {
+            tracked.has_references && self.parents.are_missing(tracked, row, values)
+        })
+    }
+
+    /// Whether a reference of the current row points anywhere.
+    pub fn refers(&self, column: usize) -> bool {
+        let leaf = &self.leaves[self.at];
+        let (_, nulls) = leaf.writer.current().columns();
+        let reference = leaf.tracked.columns[column].reference.as_ref();
+        reference.is_some_and(|reference| !reference.is_null(nulls))
+    }
+
+    /// References of this call whose rows have not come.
+    pub fn take_pending(&mut self) -> Vec<Pending> {
+        std::mem::take(&mut self.parents.pending)
+    }
+
+    fn look_up_parents<'a>(&mut self, row: RowId, values: impl Iterator<Item = Assignment<'a>>) {
+        let Some(tracked) = self.leaves.first().map(|leaf| Rc::clone(&leaf.tracked)) else {
+            return;
+        };
+        if tracked.has_references {
+            self.parents.look_up(&tracked, row, values);
+        }
     }
 
     /// The layout that the table has here.
@@ -208,7 +265,14 @@ impl Target {
             let mut payload = Vec::new();
             row.encode(column, &mut payload).then(|| payload.into())
         };
-        leaf.tracked.columns.iter().map(value).collect()
+        let mut image: Image = leaf.tracked.columns.iter().map(value).collect();
+        if leaf.tracked.has_references
+            && let Some(identity) = row.uuid(leaf.tracked.identity)
+        {
+            let columns = &self.layout().columns;
+            self.parents.restore(leaf.tracked.relation_id, RowId(identity), columns, &mut image);
+        }
+        image
     }
 
     /// Inserts a row whose travelling columns are given; others get their defaults.
@@ -218,21 +282,24 @@ impl Target {
         version: Version,
         values: impl Iterator<Item = Assignment<'a>> + Clone,
     ) -> Written {
+        self.look_up_parents(row, values.clone());
         let _owner = RunAs::restricted(self.owner);
-        let place = self.leaf_for_insert(row, version, values.clone());
+        let (place, whole) = self.leaf_for_insert(row, version, values.clone());
         let leaf = &mut self.leaves[place];
-        let Leaf { writer, tracked, defaults, watcher, .. } = leaf;
+        let Leaf { writer, tracked, defaults, watcher, of_root } = leaf;
         let (datums, nulls) = writer.fresh();
         nulls.fill(true);
-        if !defaults.is_empty() {
-            let given: Vec<usize> =
-                values.clone().map(|(column, _)| tracked.columns[column].number - 1).collect();
-            let own = [tracked.identity - 1, tracked.version - 1];
-            let is_given = |place| given.contains(&place) || own.contains(&place);
-            defaults.fill(datums, nulls, is_given);
+        if let Some((whole, are_null)) = whole {
+            for (there, here) in of_root.iter().enumerate() {
+                if let Some(here) = *here {
+                    (datums[here], nulls[here]) = (whole[there], are_null[there]);
+                }
+            }
+        } else {
+            fill_defaults(tracked, defaults, (&mut *datums, &mut *nulls), values.clone());
+            assign((tracked, &self.parents, row), datums, nulls, values);
+            identify(tracked, datums, nulls, row, version);
         }
-        assign(tracked, datums, nulls, values);
-        identify(tracked, datums, nulls, row, version);
         let written = written(writer, RowWriter::insert);
         if let Some(watcher) = watcher.as_ref().filter(|_| written == Written::Done) {
             watcher.inserted(&mut self.touched, row, true);
@@ -247,6 +314,7 @@ impl Target {
         version: Version,
         changes: impl Iterator<Item = Assignment<'a>> + Clone,
     ) -> Written {
+        self.look_up_parents(row, changes.clone());
         let _owner = RunAs::restricted(self.owner);
         let place = self.leaf_for_update(row, version, changes.clone());
         if place != self.at {
@@ -254,7 +322,7 @@ impl Target {
         }
         let Leaf { writer, tracked, watcher, .. } = &mut self.leaves[place];
         let (datums, nulls) = writer.copy_current();
-        assign(tracked, datums, nulls, changes);
+        assign((tracked, &self.parents, row), datums, nulls, changes);
         identify(tracked, datums, nulls, row, version);
         let written = written(writer, RowWriter::update);
         if let Some(watcher) = watcher.as_ref().filter(|_| written == Written::Done) {
@@ -322,7 +390,7 @@ impl Target {
                 (datums[here], nulls[here]) = (from_values[there], from_nulls[there]);
             }
         }
-        assign(&to.tracked, datums, nulls, changes);
+        assign((&to.tracked, &self.parents, row), datums, nulls, changes);
         identify(&to.tracked, datums, nulls, row, version);
     }
 
@@ -339,16 +407,22 @@ impl Target {
         let mut datums = vec![Datum::from(0); tracked.natts];
         let mut nulls = vec![true; tracked.natts];
         let values = image.iter().enumerate().map(|(place, value)| (place, value.as_deref()));
-        assign(tracked, &mut datums, &mut nulls, values);
+        assign((tracked, &Parents::default(), row), &mut datums, &mut nulls, values);
         identify(tracked, &mut datums, &mut nulls, row, Version::NIL);
-        row_json(writer.table(), &mut datums, &mut nulls)
+        let json = row_json(writer.table(), &mut datums, &mut nulls);
+        let kept = &tracked.kept;
+        if tracked.has_references || !kept.is_empty() {
+            return travelling_json(&json, kept, references_of(tracked, image));
+        }
+        json
     }
 
     /// The image that a JSON object describes; columns that it leaves out are those of `rest`.
     pub fn image_of(&self, json: &str, rest: &[Value]) -> Image {
         let tracked = tracked_root(self.root);
         let columns = &self.layout().columns;
-        let given = given_columns(json, columns, &catalog::qualified_name(self.root));
+        let (given, object) = given_columns(json, columns, &catalog::qualified_name(self.root));
+        let json = &plain_json(object.clone(), columns);
         let names = columns.iter().map(|column| format!("(r).{}", quote(&column.name)));
         let sql = format!(
             "select {} from (select pg_catalog.jsonb_populate_record(null::{}.{}, \
@@ -359,6 +433,7 @@ impl Target {
         );
         let read = |row: &Row| -> Image {
             let value = |(place, access): (usize, &ColumnAccess)| match given[place] {
+                true if access.reference.is_some() => identity_of(&object, &columns[place]),
                 true => row.payload(place as i32 + 1, &access.codec).map(Into::into),
                 false => rest.get(place).cloned().flatten(),
             };
@@ -386,16 +461,20 @@ impl Target {
         &mut self,
         row: RowId,
         version: Version,
-        values: impl Iterator<Item = Assignment<'a>>,
-    ) -> usize {
-        let Some((root, router)) = &mut self.partitioned else { return 0 };
+        values: impl Iterator<Item = Assignment<'a>> + Clone,
+    ) -> (usize, Option<WholeRow>) {
+        let Some(Partitioned { root, router, defaults }) = &mut self.partitioned else {
+            return (0, None);
+        };
         let tracked = tracked_root(root.oid());
         let (datums, nulls) = router.row();
         nulls.fill(true);
-        assign(&tracked, datums, nulls, values);
+        fill_defaults(&tracked, defaults, (&mut *datums, &mut *nulls), values.clone());
+        assign((&tracked, &self.parents, row), datums, nulls, values);
         identify(&tracked, datums, nulls, row, version);
+        let whole = (datums.to_vec(), nulls.to_vec());
         let leaf = router.leaf();
-        self.place_of(leaf)
+        (self.place_of(leaf), Some(whole))
     }
 
     fn leaf_for_update<'a>(
@@ -404,7 +483,7 @@ impl Target {
         version: Version,
         changes: impl Iterator<Item = Assignment<'a>>,
     ) -> usize {
-        let Some((root, router)) = &mut self.partitioned else { return 0 };
+        let Some(Partitioned { root, router, .. }) = &mut self.partitioned else { return 0 };
         let tracked = tracked_root(root.oid());
         let leaf = &self.leaves[self.at];
         let (from_values, from_nulls) = leaf.writer.current().columns();
@@ -415,7 +494,7 @@ impl Target {
                 (datums[place], nulls[place]) = (from_values[here], from_nulls[here]);
             }
         }
-        assign(&tracked, datums, nulls, changes);
+        assign((&tracked, &self.parents, row), datums, nulls, changes);
         identify(&tracked, datums, nulls, row, version);
         let leaf = router.leaf();
         self.place_of(leaf)
@@ -425,34 +504,12 @@ impl Target {
     fn place_of(&mut self, leaf: Oid) -> usize {
         let known = self.leaves.iter().position(|known| known.writer.table().oid() == leaf);
         known.unwrap_or_else(|| {
-            let root = self.partitioned.as_ref().map(|(root, _)| root);
+            let root = self.partitioned.as_ref().map(|partitioned| &partitioned.root);
             let opened = self.home.run(|| self.open_leaf(OpenTable::for_writing(leaf), root));
             self.leaves.push(opened);
             self.leaves.len() - 1
         })
     }
-}
-
-/// Which columns a JSON object names; an error for what is no object, or no row of the table.
-fn given_columns(json: &str, columns: &[Column], table: &str) -> Vec<bool> {
-    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)
-        .unwrap_or_else(|_| {
-            Failure::new(
-                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-                format!("a row of table \"{table}\" must be a JSON object"),
-            )
-            .hint("Its members are named as the table's columns.")
-            .raise()
-        });
-    if let Some(unknown) = object.keys().find(|name| !columns.iter().any(|c| c.name == **name)) {
-        Failure::new(
-            PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
-            format!("table \"{table}\" has no travelling column \"{unknown}\""),
-        )
-        .hint("Name the members of the row as the table's columns; others stay as they are.")
-        .raise();
-    }
-    columns.iter().map(|column| object.contains_key(&column.name)).collect()
 }
 
 fn quote(name: &str) -> String {
@@ -463,38 +520,8 @@ fn tracked_root(root: Oid) -> Rc<Tracked> {
     layout::tracked(root).unwrap_or_else(|| corrupted("a table is tracked no longer").raise())
 }
 
-/// Decodes values into a row.
-fn assign<'a>(
-    tracked: &Tracked,
-    datums: &mut [Datum],
-    nulls: &mut [bool],
-    values: impl Iterator<Item = Assignment<'a>>,
-) {
-    for (column, value) in values {
-        let access = &tracked.columns[column];
-        let place = access.number - 1;
-        nulls[place] = value.is_none();
-        if let Some(bytes) = value {
-            datums[place] = access.codec.decode(bytes);
-        }
-    }
-}
-
-/// Sets the row's identity and version.
-fn identify(
-    tracked: &Tracked,
-    datums: &mut [Datum],
-    nulls: &mut [bool],
-    row: RowId,
-    version: Version,
-) {
-    (datums[tracked.identity - 1], nulls[tracked.identity - 1]) =
-        (varlena::make_fixed(&row.0), false);
-    nulls[tracked.version - 1] = version.is_nil();
-    if !version.is_nil() {
-        datums[tracked.version - 1] = varlena::make_fixed(&version.to_bytes());
-    }
-}
+/// A row of a partitioned table, by its root's columns.
+type WholeRow = (Vec<Datum>, Vec<bool>);
 
 /// Two different elements of a slice.
 fn two<T>(all: &mut [T], first: usize, second: usize) -> (&mut T, &mut T) {

@@ -1,12 +1,13 @@
 //! The entries that a transaction has made and not yet journaled, with a stack of savepoints.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pgrx::pg_sys::Oid;
 use syncjournal_core::frame::Head;
 use syncjournal_core::{Operation, RowId, Version};
 
 use crate::capture::encode::EncodedRow;
+use crate::pg::reference::Hole;
 
 /// Entries are written early when those of one savepoint level take this much: a bulk change needs
 /// no more memory than this, and writes its frames in runs.
@@ -58,9 +59,27 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// What the entries' places count from.
     base: usize,
+    holes: Vec<(Version, Hole)>,
 }
 
 impl Batch {
+    /// Writes the identities of rows that were not there yet when something referred to them. Gives
+    /// a reference whose row is still missing, if there is one.
+    pub fn fill_holes(&mut self) -> Option<Hole> {
+        let mut lost = None;
+        for (version, hole) in std::mem::take(&mut self.holes) {
+            let Some(identity) = hole.identity() else {
+                lost = lost.or(hole.is_new.then_some(hole));
+                continue;
+            };
+            if let Some(entry) = self.entries.iter().find(|entry| entry.version == version) {
+                let at = entry.start - self.base + hole.at;
+                self.bytes[at..at + identity.len()].copy_from_slice(&identity);
+            }
+        }
+        lost
+    }
+
     pub fn values(&self, entry: &Pending) -> &[u8] {
         &self.bytes[entry.start - self.base..entry.end - self.base]
     }
@@ -76,6 +95,10 @@ pub struct Buffer {
     has_deletes: bool,
     /// The last delete of each row; made when it is asked for.
     deletes: Option<HashMap<(i32, RowId), Version>>,
+    /// What entries refer to and was not there yet.
+    holes: Vec<(Version, Hole)>,
+    /// How often more room was given, while entries wait for what they refer to.
+    doublings: u32,
 }
 
 impl Buffer {
@@ -106,6 +129,26 @@ impl Buffer {
             start,
             end: self.bytes.len(),
         });
+    }
+
+    /// Notes what the entry refers to and cannot be found.
+    pub fn leave_holes(&mut self, version: Version, holes: Vec<Hole>) {
+        self.holes.extend(holes.into_iter().map(|hole| (version, hole)));
+    }
+
+    pub fn has_holes(&self) -> bool {
+        !self.holes.is_empty()
+    }
+
+    /// Lends the holes: whoever looks for their rows may not do so while the buffer is borrowed.
+    pub fn lend_holes(&mut self) -> Vec<(Version, Hole)> {
+        std::mem::take(&mut self.holes)
+    }
+
+    /// Takes the holes back; where they are still open, more is buffered before the next attempt.
+    pub fn return_holes(&mut self, holes: Vec<(Version, Hole)>, are_open: bool) {
+        self.holes = holes;
+        self.doublings = (self.doublings + u32::from(are_open)).min(20);
     }
 
     /// The version of the last delete of a row that is not journaled yet; nil where there is none.
@@ -192,14 +235,14 @@ impl Buffer {
     /// Whether what `level` wrote is to be journaled now.
     pub fn is_full(&self, level: i32) -> bool {
         match self.floor(level) {
-            Some((entries, bytes)) => self.weight(entries, bytes) > FLUSH_BYTES,
+            Some((entries, bytes)) => self.weight(entries, bytes) > FLUSH_BYTES << self.doublings,
             None => false,
         }
     }
 
     /// Whether all that is buffered weighs too much to be handed to the level above.
     pub fn is_heavy(&self) -> bool {
-        self.weight(0, 0) > FLUSH_BYTES
+        self.weight(0, 0) > FLUSH_BYTES << self.doublings
     }
 
     fn weight(&self, entries: usize, bytes: usize) -> usize {
@@ -217,19 +260,27 @@ impl Buffer {
 
     /// Takes out what `level` wrote; at level 1 everything.
     pub fn take(&mut self, level: i32) -> Batch {
-        let batch = match self.floor(level) {
+        let mut batch = match self.floor(level) {
             None => Batch::default(),
             Some((0, 0)) => Batch {
                 entries: std::mem::take(&mut self.entries),
                 bytes: std::mem::take(&mut self.bytes),
                 base: 0,
+                holes: Vec::new(),
             },
             Some((entries, bytes)) => Batch {
                 entries: self.entries.split_off(entries),
                 bytes: self.bytes.split_off(bytes),
                 base: bytes,
+                holes: Vec::new(),
             },
         };
+        if !self.holes.is_empty() {
+            let taken: HashSet<Version> = batch.entries.iter().map(|entry| entry.version).collect();
+            let holes = std::mem::take(&mut self.holes);
+            (batch.holes, self.holes) =
+                holes.into_iter().partition(|(version, _)| taken.contains(version));
+        }
         self.forget_deletes();
         batch
     }
@@ -264,6 +315,8 @@ impl Buffer {
         self.bytes.clear();
         self.moves.clear();
         self.marks.clear();
+        self.holes.clear();
+        self.doublings = 0;
         self.forget_deletes();
     }
 }

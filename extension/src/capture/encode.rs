@@ -5,7 +5,9 @@ use std::convert::Infallible;
 
 use syncjournal_core::frame::{ChangeWriter, ValueWriter};
 
+use crate::capture::flush::lost_parent;
 use crate::layout::Tracked;
+use crate::pg::reference;
 use crate::pg::trigger::{ColumnAccess, Row};
 use crate::value::PortableSettings;
 
@@ -37,7 +39,7 @@ fn settings(tracked: &Tracked) -> Option<PortableSettings> {
 }
 
 fn write_value(row: &Row<'_>, column: &ColumnAccess, writer: &mut ValueWriter<'_>) {
-    if row.is_null(column.number) {
+    if row.is_null(column) {
         writer.null();
         return;
     }
@@ -46,6 +48,15 @@ fn write_value(row: &Row<'_>, column: &ColumnAccess, writer: &mut ValueWriter<'_
         Ok(())
     });
     let Ok(()) = written;
+}
+
+/// A value that was: where it points to a row that cannot be found any more, that is no error.
+fn write_old(row: &Row<'_>, column: &ColumnAccess, writer: &mut ValueWriter<'_>) {
+    let holes = reference::holes();
+    write_value(row, column, writer);
+    if column.reference.is_some() {
+        reference::forgive_holes(holes);
+    }
 }
 
 /// All values of a row: how many, and their bytes.
@@ -76,7 +87,7 @@ pub fn changes<R>(
         for (number, column) in tracked.columns.iter().enumerate() {
             if !old.same_value(new, column) {
                 let values = writer.column(number);
-                write_value(old, column, values);
+                write_old(old, column, values);
                 write_value(new, column, values);
                 count += 1;
             }
@@ -99,7 +110,22 @@ pub struct EncodedRow {
 }
 
 impl EncodedRow {
-    pub fn of(tracked: &Tracked, row: &Row<'_>) -> Self {
+    /// A row that was: what it refers to and is not there stays unknown.
+    pub fn of_old(tracked: &Tracked, row: &Row<'_>) -> Self {
+        let encoded = Self::of(tracked, row);
+        drop(reference::take_holes());
+        encoded
+    }
+
+    pub fn of_new(tracked: &Tracked, row: &Row<'_>) -> Self {
+        let encoded = Self::of(tracked, row);
+        if let Some(hole) = reference::take_holes().first() {
+            lost_parent(hole);
+        }
+        encoded
+    }
+
+    fn of(tracked: &Tracked, row: &Row<'_>) -> Self {
         let _settings = settings(tracked);
         let value = |column: &ColumnAccess| {
             let mut bytes = Vec::new();

@@ -7,6 +7,8 @@ use syncjournal_core::{HybridTime, Operation, RowId, Version, limits};
 use crate::capture::buffer::{Batch, Pending};
 use crate::error::Failure;
 use crate::journal::{Appender, FrameRow, tombstone};
+use crate::pg::catalog;
+use crate::pg::reference::Hole;
 
 /// An upper bound of what stands in front of an entry's values.
 const HEAD_BYTES: usize = 48;
@@ -17,6 +19,9 @@ const HEAD_BYTES: usize = 48;
 pub fn flush(mut batch: Batch, split_until: Option<HybridTime>) {
     if batch.entries.is_empty() {
         return;
+    }
+    if let Some(hole) = batch.fill_holes() {
+        lost_parent(&hole);
     }
     let mut entries = std::mem::take(&mut batch.entries);
     // Nearly always in order already: only nested triggers come before the outer statement.
@@ -76,6 +81,22 @@ fn finish(appender: &Appender, writer: &mut FrameWriter, entry: &Pending) {
     let frame =
         FrameRow { id, layout_id: entry.layout_id, origin: 0, entries, data: data.as_slice() };
     appender.append(&frame);
+}
+
+/// What a row refers to is not there, nor will be.
+pub fn lost_parent(hole: &Hole) -> ! {
+    let Hole { column, parent, told, .. } = hole;
+    let table = catalog::qualified_name(parent.relid);
+    Failure::new(
+        PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION,
+        format!("the row of table \"{table}\" that column \"{column}\" refers to does not exist"),
+    )
+    .detail(format!("{told} is not present in table \"{table}\"."))
+    .hint(
+        "Keys of that table are local, so the column travels as the identity of the row: insert it \
+            in the same transaction, or set the column null.",
+    )
+    .raise()
 }
 
 fn check_size(id: Version, data: &[u8]) {

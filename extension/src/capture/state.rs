@@ -13,6 +13,7 @@ use crate::capture::earlier::Asked;
 use crate::capture::flush;
 use crate::layout::{self, Tracked};
 use crate::pg::catalog;
+use crate::pg::reference;
 use crate::pg::transaction::{self, SubtransactionEvent, TransactionEvent};
 
 #[derive(Debug, Default)]
@@ -76,8 +77,15 @@ pub fn add(
     let level = transaction::nest_level();
     let head = Head::new(version.index(), operation, row, prev);
     let relation = (tracked.relation_id, tracked.layout_id);
+    if operation == Operation::Delete {
+        reference::forgive_holes(0);
+    }
+    let holes = reference::take_holes();
     let is_due = with(|state| {
         state.buffer.push(level, version, relation, head, values);
+        if !holes.is_empty() {
+            state.buffer.leave_holes(version, holes);
+        }
         state.is_ending || state.buffer.is_full(level)
     });
     if is_due {
@@ -87,6 +95,9 @@ pub fn add(
 
 /// Journals what savepoint `level` wrote while statements are under way.
 fn flush_early(level: i32) {
+    if with(|state| state.buffer.has_holes()) && !can_fill_holes() {
+        return;
+    }
     let (batch, split_until) = with(|state| {
         let batch = state.buffer.take(level);
         let newest = batch.entries.iter().map(|entry| entry.version.time()).max();
@@ -96,6 +107,14 @@ fn flush_early(level: i32) {
     flush::flush(batch, split_until);
     // Tombstones may have been set.
     with(|state| state.stones = None);
+}
+
+/// Whether all that entries refer to is there by now: before that they are not journaled.
+fn can_fill_holes() -> bool {
+    let holes = with(|state| state.buffer.lend_holes());
+    let are_open = holes.iter().any(|(_, hole)| hole.is_new && hole.identity().is_none());
+    with(|state| state.buffer.return_holes(holes, are_open));
+    !are_open
 }
 
 /// Journals what triggers have just written in this savepoint: apply may have to read it next.

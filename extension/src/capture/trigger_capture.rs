@@ -44,7 +44,7 @@ fn inserted(tracked: &Tracked, row: &Row<'_>) {
     if tracked.relid != tracked.root
         && let Some(moved) = state::with(|state| state.buffer.take_move(tracked.relation_id, id))
     {
-        let new = EncodedRow::of(tracked, row);
+        let new = EncodedRow::of_new(tracked, row);
         moved.old.changes_to(&new, |count, values| {
             let values = (count, values);
             state::add(tracked, version, Operation::Update, RowId(id), moved.prev, values);
@@ -95,7 +95,7 @@ pub fn deleted(tracked: &Tracked, old: &Row<'_>) {
             root: tracked.root,
             row: id,
             prev,
-            old: EncodedRow::of(tracked, old),
+            old: EncodedRow::of_old(tracked, old),
         };
         let level = transaction::nest_level();
         state::with(|state| state.buffer.push_move(level, moved));

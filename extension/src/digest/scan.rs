@@ -5,6 +5,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use syncjournal_core::RowId;
 use syncjournal_core::digest::{ColumnTag, RowBytes, Tree};
 
+use crate::apply::references::Stored;
 use crate::error::Failure;
 use crate::layout::{self, Tracked};
 use crate::pg::open_table::OpenTable;
@@ -41,13 +42,14 @@ fn add_table(table: Oid, bytes: &mut RowBytes, tree: &mut Tree) {
     let Some(tracked) = layout::tracked(table) else { return };
     let order = ColumnTag::in_order(&layout::by_id(tracked.layout_id).definition);
     let mut scan = TableScan::open(OpenTable::for_reading(table), RowAddress::first());
+    let waiting = Stored::of(&tracked);
     let mut more = true;
     while more {
         pgrx::check_for_interrupts!();
         more = memory::scratch(|| {
             (0..ROWS_AT_A_TIME).all(|_| {
                 let row = scan.next_row();
-                row.map(|row| add_row(&tracked, &order, row, bytes, tree)).is_some()
+                row.map(|row| add_row((&tracked, &waiting), &order, row, bytes, tree)).is_some()
             })
         });
     }
@@ -55,7 +57,7 @@ fn add_table(table: Oid, bytes: &mut RowBytes, tree: &mut Tree) {
 }
 
 fn add_row(
-    tracked: &Tracked,
+    (tracked, waiting): (&Tracked, &Stored),
     order: &[(usize, ColumnTag)],
     row: RowView<'_>,
     bytes: &mut RowBytes,
@@ -69,7 +71,8 @@ fn add_row(
     }
     bytes.begin(identity);
     for &(place, tag) in order {
-        bytes.value(tag, |out| row.encode(&tracked.columns[place], out));
+        let column = &tracked.columns[place];
+        bytes.value(tag, |out| row.encode(column, out) || waiting.append(identity, column, out));
     }
     tree.add(identity, bytes.hash());
 }

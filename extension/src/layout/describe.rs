@@ -1,7 +1,8 @@
 //! The layout of a relation as it is now.
 
+use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
-use syncjournal_core::{Column, RelationLayout};
+use syncjournal_core::{Column, Format, RelationLayout};
 
 use crate::error::Failure;
 use crate::pg::catalog::{Attribute, Shape};
@@ -16,6 +17,22 @@ pub struct Selection {
     pub identity: String,
     pub identity_added: bool,
     pub excluded: Vec<String>,
+    /// Columns whose values are this database's own affair.
+    pub kept: Vec<String>,
+    pub references: Vec<StoredReference>,
+}
+
+/// A foreign key that travels as the identity of the row that it points to.
+#[derive(Clone, Debug)]
+pub struct StoredReference {
+    /// The column in whose place it travels.
+    pub carrier: String,
+    /// All of the key's columns, and those of them that are set on arrival.
+    pub columns: Vec<String>,
+    pub sets: Vec<String>,
+    pub parent: Oid,
+    pub parent_columns: Vec<String>,
+    pub parent_identity: String,
 }
 
 impl Selection {
@@ -23,7 +40,12 @@ impl Selection {
     fn carries(&self, column: &Attribute) -> bool {
         let is_ours =
             column.name == VERSION_COLUMN || self.identity_added && column.name == self.identity;
-        !is_ours && !column.is_generated && !self.excluded.contains(&column.name)
+        let stays = self.excluded.contains(&column.name) || self.kept.contains(&column.name);
+        !is_ours && !column.is_generated && !stays
+    }
+
+    pub fn reference(&self, column: &str) -> Option<&StoredReference> {
+        self.references.iter().find(|reference| reference.carrier == column)
     }
 }
 
@@ -34,7 +56,21 @@ pub fn describe(shape: &Shape, selection: &Selection) -> RelationLayout {
         schema: shape.schema.clone(),
         table: shape.table.clone(),
         identity: selection.identity.clone(),
-        columns: columns.map(column).collect(),
+        columns: columns
+            .map(|found| match selection.reference(&found.name) {
+                Some(_) => reference(found),
+                None => column(found),
+            })
+            .collect(),
+    }
+}
+
+fn reference(attribute: &Attribute) -> Column {
+    Column {
+        name: attribute.name.clone(),
+        type_schema: "pg_catalog".to_owned(),
+        type_name: "uuid".to_owned(),
+        format: Format::Reference,
     }
 }
 

@@ -7,18 +7,20 @@ use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+use pgrx::pg_sys::{Oid, UUIDOID};
 use pgrx::prelude::*;
-use syncjournal_core::RelationLayout;
+use syncjournal_core::{Column, RelationLayout};
 
 use crate::error::{Failure, not_installed};
 use crate::identity::NaturalKey;
-use crate::layout::describe::{Selection, VERSION_COLUMN, describe};
+use crate::layout::describe::{Selection, StoredReference, VERSION_COLUMN, describe};
 use crate::layout::stored;
 use crate::pg::catalog::{self, Attribute, Shape};
 use crate::pg::key_text::KeyText;
 use crate::pg::memory::OwnedContext;
+use crate::pg::parent::{KeyType, Parent};
+use crate::pg::reference::{KeyPart, Reference};
 use crate::pg::table::{Key, Table};
 use crate::pg::trigger::ColumnAccess;
 use crate::pg::{invalidation, sql};
@@ -46,6 +48,10 @@ pub struct Tracked {
     pub run_triggers: bool,
     /// What new rows have their identity from, if it is not made up.
     pub natural: Option<NaturalKey>,
+    /// Whether columns travel as the identity of the row that they point to.
+    pub has_references: bool,
+    /// Columns whose values are this database's own affair.
+    pub kept: Vec<String>,
     /// Whether portable settings must be held while rows are encoded.
     pub needs_settings: bool,
     /// What the codecs keep; dropped after them.
@@ -92,12 +98,13 @@ pub fn tracked(relid: Oid) -> Option<Rc<Tracked>> {
 
 fn build(relid: Oid) -> Option<Tracked> {
     let shape = catalog::shape(relid);
-    let tracking = tracking_of(relid, &shape)?;
+    let mut tracking = tracking_of(relid, &shape)?;
+    add_own_keys(tracking.relation_id, &mut tracking.selection);
     let root_shape = (tracking.root != relid).then(|| catalog::shape(tracking.root));
     let layout = describe(root_shape.as_ref().unwrap_or(&shape), &tracking.selection);
     let layout_id = stored::register(&layout, Some(tracking.relation_id));
     let memory = OwnedContext::new();
-    let columns = access(&shape, &layout, &memory);
+    let columns = access(&shape, &layout, &memory, &tracking);
     let identity = attribute(&shape, &tracking.selection.identity).number;
     let natural = natural_key(&tracking, &shape, (&layout.schema, &layout.table));
     Some(Tracked {
@@ -110,22 +117,34 @@ fn build(relid: Oid) -> Option<Tracked> {
         identity_added: tracking.selection.identity_added,
         version: attribute(&shape, VERSION_COLUMN).number,
         needs_settings: columns.iter().any(|column| column.codec.needs_settings()),
+        has_references: columns.iter().any(|column| column.reference.is_some()),
         columns,
         run_triggers: tracking.run_triggers,
         natural,
+        kept: tracking.selection.kept,
         _memory: memory,
     })
 }
 
-fn access(shape: &Shape, layout: &RelationLayout, memory: &OwnedContext) -> Vec<ColumnAccess> {
-    let place = |column: &syncjournal_core::Column| {
+fn access(
+    shape: &Shape,
+    layout: &RelationLayout,
+    memory: &OwnedContext,
+    tracking: &Tracking,
+) -> Vec<ColumnAccess> {
+    let place = |column: &Column| {
         let attribute = attribute(shape, &column.name);
-        let format = value::format_for(attribute.type_oid);
+        let reference = tracking.selection.reference(&column.name);
+        let (type_oid, typmod) = match reference {
+            Some(_) => (UUIDOID, -1),
+            None => (attribute.type_oid, attribute.typmod),
+        };
         ColumnAccess {
             number: attribute.number,
             length: attribute.length,
             by_value: attribute.by_value,
-            codec: ColumnCodec::new(attribute.type_oid, attribute.typmod, format, memory.raw()),
+            codec: ColumnCodec::new(type_oid, typmod, value::format_for(type_oid), memory.raw()),
+            reference: reference.map(|stored| Box::new(open(shape, stored, tracking.root))),
         }
     };
     layout.columns.iter().map(place).collect()
@@ -143,6 +162,39 @@ fn natural_key(tracking: &Tracking, shape: &Shape, relation: (&str, &str)) -> Op
         KeyText::new(column.number, column.type_oid)
     };
     Some(NaturalKey::new(relation, natural_key.iter().map(text).collect()))
+}
+
+/// A reference as it stands in this table.
+fn open(shape: &Shape, stored: &StoredReference, root: Oid) -> Reference {
+    let columns: Vec<&Attribute> =
+        stored.columns.iter().map(|name| attribute(shape, name)).collect();
+    let sets: Vec<usize> =
+        (0..columns.len()).filter(|place| stored.sets.contains(&stored.columns[*place])).collect();
+    let parent = Parent::of(stored.parent, &stored.parent_columns, &stored.parent_identity);
+    let parent = parent.unwrap_or_else(|| {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            format!(
+                "what column \"{}\" of table \"{}.{}\" refers to does not exist",
+                stored.carrier, shape.schema, shape.table
+            ),
+        )
+        .hint("Restore the table, or drop the foreign key.")
+        .raise()
+    });
+    let own_key = (stored.parent == root)
+        .then(|| stored.parent_columns.iter().map(|name| attribute(shape, name).number).collect());
+    Reference {
+        column: stored.carrier.clone(),
+        is_required: sets.iter().any(|place| columns[*place].is_required),
+        columns: columns
+            .iter()
+            .map(|found| KeyPart { number: found.number, of: KeyType::of(found) })
+            .collect(),
+        sets,
+        parent: Rc::new(parent),
+        own_key,
+    }
 }
 
 fn attribute<'a>(shape: &'a Shape, name: &str) -> &'a Attribute {
@@ -178,6 +230,8 @@ fn tracking_of(relid: Oid, shape: &Shape) -> Option<Tracking> {
                     identity,
                     identity_added: row.bool(4).unwrap_or(false),
                     excluded: row.names(8),
+                    kept: Vec::new(),
+                    references: Vec::new(),
                 },
                 run_triggers: row.bool(13).unwrap_or(true),
                 natural_key: row.names(6),
@@ -201,11 +255,47 @@ pub fn owner_of(relation_id: i32) -> Option<Oid> {
     table_of(relation_id).map(catalog::owner)
 }
 
-/// Forgets a relation, and the partitions of a root.
-pub fn forget(relation: Oid) {
-    CACHE.with(|cache| {
-        cache.borrow_mut().retain(|relid, known| *relid != relation && known.root != relation);
+/// What stays in this database, and what travels by identity; most tables have neither.
+fn add_own_keys(relation_id: i32, selection: &mut Selection) {
+    let open =
+        |name| Table::read(catalog::own_relation(name).unwrap_or_else(|| not_installed().raise()));
+    let keys = open(c"relation_key");
+    let of_relation = [(1, Key::Int4(relation_id))];
+    let kept = keys.equal(keys.primary_key(), &of_relation, |row| ControlFlow::Break(row.names(2)));
+    let Some(kept) = kept else { return };
+    selection.kept = kept;
+    let references = open(c"relation_reference");
+    let index = references.index_on(&[1]).unwrap_or_else(|| not_installed().raise());
+    references.equal(index, &of_relation, |row| {
+        if let (Some(carrier), Some(parent)) = (row.name(2), row.oid(5)) {
+            selection.references.push(StoredReference {
+                carrier,
+                columns: row.names(3),
+                sets: row.names(4),
+                parent,
+                parent_columns: row.names(6),
+                parent_identity: row.name(7).unwrap_or_default(),
+            });
+        }
+        ControlFlow::<()>::Continue(())
     });
+}
+
+impl Tracked {
+    /// Whether what is known hangs on this relation.
+    fn concerns(&self, relation: Oid) -> bool {
+        let refers_to = |column: &ColumnAccess| {
+            column.reference.as_ref().is_some_and(|found| found.parent.is_or_has(relation))
+        };
+        self.relid == relation
+            || self.root == relation
+            || self.has_references && self.columns.iter().any(refers_to)
+    }
+}
+
+/// Forgets a relation, the partitions of a root, and what refers to it.
+pub fn forget(relation: Oid) {
+    CACHE.with(|cache| cache.borrow_mut().retain(|_, known| !known.concerns(relation)));
     LAST.with(|last| last.replace(None));
 }
 

@@ -24,6 +24,8 @@ pub struct Attribute {
     pub length: i16,
     pub by_value: bool,
     pub is_generated: bool,
+    /// Whether it may not be null.
+    pub is_required: bool,
 }
 
 /// A relation's name and columns as they are now.
@@ -58,6 +60,7 @@ pub fn shape(relid: Oid) -> Shape {
                 length: attribute.attlen,
                 by_value: attribute.attbyval,
                 is_generated: attribute.attgenerated != 0,
+                is_required: attribute.attnotnull,
             })
             .collect();
         let shape = Shape {

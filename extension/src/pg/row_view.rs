@@ -77,6 +77,9 @@ impl<'a> RowView<'a> {
 
     /// Appends the column's payload; false where it is NULL.
     pub fn encode(&self, column: &ColumnAccess, out: &mut Vec<u8>) -> bool {
+        if let Some(reference) = &column.reference {
+            return reference.encode_settled(self.columns(), out);
+        }
         let Some(datum) = self.datum(column.number) else { return false };
         // SAFETY: the codec was made for the type of this very column.
         unsafe { column.codec.encode(datum, out) };

@@ -7,6 +7,7 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::{AllocatedByPostgres, PgTrigger, PgTupleDesc};
 
+use crate::pg::reference::Reference;
 use crate::pg::{memory, varlena};
 use crate::value::ColumnCodec;
 
@@ -176,8 +177,12 @@ impl<'a> Row<'a> {
         (!nulls[number - 1]).then(|| datums[number - 1])
     }
 
-    pub fn is_null(&self, number: usize) -> bool {
-        self.columns().1[number - 1]
+    pub fn is_null(&self, column: &ColumnAccess) -> bool {
+        let (_, nulls) = self.columns();
+        match &column.reference {
+            None => nulls[column.number - 1],
+            Some(reference) => reference.is_null(nulls),
+        }
     }
 
     /// The value of a uuid column.
@@ -188,6 +193,9 @@ impl<'a> Row<'a> {
 
     /// Whether a column has the same value in both rows, without detoasting what is unchanged.
     pub fn same_value(&self, other: &Row<'_>, column: &ColumnAccess) -> bool {
+        if let Some(reference) = &column.reference {
+            return reference.is_same(self.columns(), other.columns());
+        }
         match (self.datum(column.number), other.datum(column.number)) {
             (None, None) => true,
             // SAFETY: both are values of the column that `column` describes.
@@ -229,6 +237,9 @@ impl<'a> Row<'a> {
 
     /// Appends a column's value in its portable form; false where it is null.
     pub fn encode(&self, column: &ColumnAccess, out: &mut Vec<u8>) -> bool {
+        if let Some(reference) = &column.reference {
+            return reference.encode(self.columns(), out);
+        }
         let Some(datum) = self.datum(column.number) else { return false };
         // SAFETY: the codec was made for the type of this very column.
         unsafe { column.codec.encode(datum, out) };
@@ -254,4 +265,6 @@ pub struct ColumnAccess {
     pub length: i16,
     pub by_value: bool,
     pub codec: ColumnCodec,
+    /// Where the column travels as the identity of the row that it points to.
+    pub reference: Option<Box<Reference>>,
 }

@@ -15,6 +15,7 @@ use syncjournal_core::{Clock, HybridTime, Operation, RelationLayout, RowId, Vers
 use super::parts::now_micros;
 use super::request::Request;
 use super::source::{FrameSource, SourceFrame};
+use crate::apply::references::Stored;
 use crate::error::corrupted;
 use crate::layout::{self, Tracked};
 use crate::pg::open_table::OpenTable;
@@ -49,6 +50,7 @@ struct Stride {
     /// Where the next stride begins.
     next_row: RowAddress,
     tracked: Rc<Tracked>,
+    waiting: Stored,
     _settings: PortableSettings,
 }
 
@@ -92,9 +94,10 @@ impl TableSource {
                 corrupted(format_args!("table {table} is tracked no longer")).raise()
             });
             let scan = TableScan::open(OpenTable::for_reading(table), self.next_row);
+            let waiting = Stored::of(&tracked);
             let settings = PortableSettings::enter();
-            self.open =
-                Some(Stride { scan, next_row: self.next_row, tracked, _settings: settings });
+            let next_row = self.next_row;
+            self.open = Some(Stride { scan, next_row, tracked, waiting, _settings: settings });
         }
         self.open.as_mut()
     }
@@ -151,16 +154,16 @@ impl FrameSource for TableSource {
 
 /// Fills one frame; says whether the table may hold more rows.
 fn fill(stride: &mut Stride, writer: &mut FrameWriter) -> bool {
-    let Stride { scan, next_row, tracked, .. } = stride;
+    let Stride { scan, next_row, tracked, waiting, .. } = stride;
     while writer.len() < FRAME_TARGET_BYTES && (writer.entries() as usize) < FRAME_MAX_ENTRIES {
         let Some(row) = scan.next_row() else { return false };
-        write_row(tracked, row, writer);
+        write_row((tracked, waiting), row, writer);
         *next_row = scan.behind();
     }
     true
 }
 
-fn write_row(tracked: &Tracked, row: RowView<'_>, writer: &mut FrameWriter) {
+fn write_row((tracked, waiting): (&Tracked, &Stored), row: RowView<'_>, writer: &mut FrameWriter) {
     let identity = row.uuid(tracked.identity).unwrap_or_else(|| layout::missing_identity(tracked));
     let version = row.uuid(tracked.version).map_or(Version::NIL, Version::from_bytes);
     let index = u16::try_from(writer.entries()).unwrap_or(u16::MAX);
@@ -172,7 +175,8 @@ fn write_row(tracked: &Tracked, row: RowView<'_>, writer: &mut FrameWriter) {
     let mut payload = Vec::new();
     for column in &tracked.columns {
         payload.clear();
-        let written = row.encode(column, &mut payload);
+        let written = row.encode(column, &mut payload)
+            || waiting.append(RowId(identity), column, &mut payload);
         out.value(written.then_some(&payload));
     }
 }

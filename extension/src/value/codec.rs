@@ -47,7 +47,7 @@ impl ColumnCodec {
     /// `context` must outlive the codec: the functions' look-ups are kept in it.
     pub fn new(type_oid: Oid, typmod: i32, format: Format, context: pg_sys::MemoryContext) -> Self {
         let form = match format {
-            Format::Binary => IoForm::Binary,
+            Format::Binary | Format::Reference => IoForm::Binary,
             Format::Text => IoForm::Text,
         };
         Self {

@@ -3,6 +3,9 @@
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::CaughtError;
 
+use syncjournal_core::RowId;
+
+use crate::apply::references::take_missing;
 use crate::error::Failure;
 use crate::pg::subtransaction::Caught;
 
@@ -14,6 +17,8 @@ const STOPPING: [&str; 13] =
 /// Of class 54: the value is too large for an index here. It would stop the link for ever.
 const TOO_LARGE_FOR_INDEX: &str = "54000";
 
+const FOREIGN_KEY: &str = "23503";
+
 /// What stands against an entry.
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -22,12 +27,14 @@ pub struct Problem {
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
+    /// The row that the entry waits for, if it is known.
+    pub waits_for: Option<RowId>,
 }
 
 impl Problem {
     pub fn new(code: PgSqlErrorCode, message: impl Into<String>) -> Self {
         let sqlstate = sqlstate(code as i32);
-        Self { code, sqlstate, message: message.into(), detail: None, hint: None }
+        Self { code, sqlstate, message: message.into(), detail: None, hint: None, waits_for: None }
     }
 
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -49,13 +56,17 @@ impl Problem {
         let code = report.sql_error_code();
         let is_known = code != PgSqlErrorCode::ERRCODE_INTERNAL_ERROR
             || matches!(caught.error, CaughtError::ErrorReport(_));
-        let problem = Self {
+        let mut problem = Self {
             code,
             sqlstate: sqlstate(caught.code.filter(|_| !is_known).unwrap_or(code as i32)),
             message: report.message().to_owned(),
             detail: report.detail().map(str::to_owned),
             hint: report.hint().map(str::to_owned),
+            waits_for: None,
         };
+        if problem.sqlstate == FOREIGN_KEY {
+            problem.waits_for = take_missing();
+        }
         problem.may_wait().then_some(problem)
     }
 

@@ -17,6 +17,7 @@ use crate::apply::begin;
 use crate::apply::collision::{self, Remedy};
 use crate::apply::layer::{Laid, Layer};
 use crate::apply::outcome::Outcome;
+use crate::apply::references;
 use crate::apply::route::{Fit, Route};
 use crate::apply::source::{self, Source};
 use crate::error::{Failure, corrupted};
@@ -32,6 +33,9 @@ const BATCH: i64 = 1000;
 
 /// The agent's retries end after this time; the rest waits for its next.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Who asks for all by hand waits longer.
+const LONG_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// What one entry releases, another may have waited for.
 const MOST_PASSES: usize = 5;
@@ -85,6 +89,7 @@ fn retry_quarantine(quarantine_id: Option<i64>) -> i64 {
         return retry(found);
     }
     let mut total = 0;
+    references::fill_all(Instant::now() + LONG_PATIENCE);
     for _ in 0..MOST_PASSES {
         let released = retry_all();
         total += released;
@@ -112,6 +117,7 @@ fn retry_due_quarantine() -> i64 {
     let begun = Instant::now();
     let mut released = 0;
     waiting::wake();
+    references::fill_all(begun + PATIENCE);
     let none = std::collections::HashSet::new();
     loop {
         let found = waiting::due(&Wanted { ids: &none, keys: false, most: BATCH });
@@ -175,6 +181,13 @@ fn round(
         laid.add(layer.close());
     }
     laid.add(collision::make_way(source, excluded.collisions())?);
+    let is_here = |(waiting, fate): &(&Waiting, Fate)| match fate {
+        Fate::Released => Some(waiting.row),
+        Fate::Failed(..) | Fate::Skipped(_) => None,
+    };
+    let arrived = fates.iter().filter_map(is_here).collect();
+    let new = std::mem::take(&mut laid.pending);
+    laid.add(references::fill(source.keys.as_ref(), new, &arrived));
     let violations = violations(&laid);
     if !violations.is_empty() {
         return Err(violations);
@@ -209,7 +222,10 @@ fn lay_alone(source: &Source, waiting: &Waiting, fit: &Rc<Fit>, laid: &mut Laid)
             laid.add(done);
             fate
         }
-        Err(problem) => Fate::Failed(problem, Vec::new()),
+        Err(problem) => {
+            let waits_for = problem.waits_for.into_iter().collect();
+            Fate::Failed(problem, waits_for)
+        }
     }
 }
 

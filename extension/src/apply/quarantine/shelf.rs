@@ -49,7 +49,7 @@ impl Shelf {
 
     /// Sets an entry aside.
     pub fn put_aside(&mut self, place: Place<'_>, entry: &Entry<'_>, problem: &Problem) {
-        self.put(place, entry, problem, &[]);
+        self.put(place, entry, problem, problem.waits_for.as_slice());
     }
 
     fn put(

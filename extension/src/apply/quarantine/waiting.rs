@@ -10,6 +10,9 @@ use crate::pg::query::{self, Arg, Row, View};
 /// Of more entries than these the rows are not watched: time brings them up.
 const MOST_WATCHED: i64 = 1000;
 
+/// Of more rows than these that references wait for, time brings the others up.
+const MOST_PARENTS: i64 = 10_000;
+
 /// The version that stands in for the frame id of a kept row.
 pub const KEPT: Version = Version::from_bytes([0xff; 16]).with_index(0);
 
@@ -21,13 +24,23 @@ pub struct Watch {
     /// Whether anything is in quarantine.
     pub any: bool,
     pub found: HashSet<i64>,
+    /// Rows that references wait for, and those of them that were touched.
+    parents: HashSet<RowId>,
+    pub arrived: HashSet<RowId>,
 }
 
 impl Watch {
     pub fn load() -> Self {
         let mut watch = Self::default();
-        let any = "select from syncjournal.quarantined_entry order by quarantine_id limit 1";
-        watch.any = query::run(View::Newest, any, &[], |_| ()) > 0;
+        let any = "select exists (select from syncjournal.quarantined_entry \
+                order by quarantine_id limit 1), \
+            exists (select from syncjournal.pending_reference limit 1)";
+        let flags = |row: &Row| (row.bool(1) == Some(true), row.bool(2) == Some(true));
+        let (any, any_pending) = query::first(View::Newest, any, &[], flags).unwrap_or_default();
+        watch.any = any;
+        if any_pending {
+            watch.load_parents();
+        }
         if !watch.any {
             return watch;
         }
@@ -46,8 +59,18 @@ impl Watch {
         watch
     }
 
+    fn load_parents(&mut self) {
+        let sql = "select distinct parent from syncjournal.pending_reference limit $1";
+        query::run(View::Newest, sql, &[Arg::Int8(MOST_PARENTS)], |row| {
+            self.parents.extend(row.uuid(1).map(RowId));
+        });
+    }
+
     /// A row was touched.
     pub fn touch(&mut self, row: RowId) {
+        if !self.parents.is_empty() && self.parents.contains(&row) {
+            self.arrived.insert(row);
+        }
         if self.rows.is_empty() {
             return;
         }

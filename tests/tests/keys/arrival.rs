@@ -1,0 +1,224 @@
+//! What arrives: parents that are there, that come later, and that never come.
+
+use syncjournal_tests::{Db, apply_set, carry, confirm_set, introduce, pair, prepare_set};
+
+use super::{SHOP, assert_equal, assert_settled, lines, meet, offices};
+
+const TABLES: [&str; 3] = ["customer", "invoice", "line"];
+
+/// As [`offices`], and `a` sends its tables apart from each other.
+fn apart(schema: &str) -> (Db, Db) {
+    offices(schema)
+}
+
+/// Carries one table alone, and what is not confirmed before.
+fn carry_only(from: &Db, to: &Db, table: &str) -> syncjournal_tests::Applied {
+    let peer = to.text("select name from syncjournal.node where is_local");
+    let parts: Vec<Vec<u8>> = from.column(&format!(
+        "select data from syncjournal.prep_sync('{peer}', mode => 'full', include => '{{public.{table}}}')
+         order by part"
+    ));
+    apply_set(to, &parts)
+}
+
+#[test]
+fn a_child_before_its_parent_in_one_set() {
+    let (a, b) = offices(SHOP);
+    a.exec("insert into customer (name) values ('old')");
+    a.exec("insert into invoice (customer_id, total) values (1, 1)");
+    // The frame of lines begins before that of invoices, and that of invoices before that of
+    // customers, and each ends behind it.
+    a.exec(
+        "begin;
+         insert into line (invoice_id, article) values (1, 'first');
+         insert into invoice (customer_id, total) values (1, 2);
+         insert into customer (name) values ('new');
+         insert into invoice (customer_id, total) values (2, 3);
+         insert into line (invoice_id, gift_for, article) values (3, 2, 'second');
+         update line set article = 'Second' where article = 'second';
+         insert into line (invoice_id, article) values (3, 'gone');
+         delete from line where article = 'gone';
+         commit",
+    );
+    let applied = carry(&a, &b, "changes");
+    assert_eq!((applied.quarantined, applied.conflicts), (0, 0));
+    assert_equal(&a, &b, &TABLES);
+    assert_settled(&[&a, &b]);
+    assert_eq!(lines(&b), ["Second 3 new new", "first 1 old"]);
+}
+
+#[test]
+fn an_optional_reference_waits_as_null_and_is_filled() {
+    let (a, b) = offices(
+        "
+        create table team (id serial primary key, name text);
+        create table person (id serial primary key, team_id int references team, name text)",
+    );
+    a.exec("insert into team (name) values ('red'), ('blue')");
+    a.exec("insert into person (team_id, name) values (1, 'ann'), (1, 'bob'), (2, 'cid')");
+    let applied = carry_only(&a, &b, "person");
+    assert_eq!((applied.inserted, applied.quarantined), (3, 0));
+    let teams = "select string_agg(coalesce(t.name, '-'), ' ' order by p.name)
+        from person p left join team t on t.id = p.team_id";
+    assert_eq!(b.text(teams), "- - -");
+    // It says the same as the source already, and passes that on.
+    assert_equal(&a, &b, &["person"]);
+    let version = "select string_agg(sync_version::text, ' ' order by name) from person";
+    let before = b.text(version);
+    // What somebody sets meanwhile stays, and other columns are theirs as well.
+    b.exec("insert into team (name) values ('own')");
+    b.exec("update person set team_id = 1 where name = 'bob'");
+    b.exec("update person set name = 'Cid' where name = 'cid'");
+    let own = b.text(version);
+    let applied = carry_only(&a, &b, "team");
+    assert_eq!((applied.inserted, applied.updated), (2, 0));
+    assert_eq!(b.text(teams), "blue red own");
+    assert_eq!(b.text(version), own);
+    assert_ne!(before, own);
+    assert_eq!(b.text("select count(*) from syncjournal.pending_reference"), "0");
+    meet(&a, &b);
+    assert_equal(&a, &b, &["team", "person"]);
+    assert_settled(&[&a, &b]);
+}
+
+#[test]
+fn a_required_reference_waits_in_quarantine() {
+    let (a, b) = apart(SHOP);
+    a.exec("insert into customer (name) values ('ann')");
+    a.exec("insert into invoice (customer_id, total) values (1, 1)");
+    a.exec("insert into line (invoice_id, gift_for, article) values (1, 1, 'x')");
+    let applied = carry_only(&a, &b, "line");
+    assert_eq!((applied.inserted, applied.quarantined), (0, 1));
+    let invoice = a.text("select sync_id from invoice");
+    let error = b.text("select sqlstate || ' ' || error from syncjournal.quarantine");
+    assert!(error.starts_with("23503 ") && error.contains(&invoice), "{error}");
+    assert!(error.contains("\"invoice_id\"") && error.contains("has not come yet"), "{error}");
+    let applied = carry_only(&a, &b, "invoice");
+    assert_eq!(applied.quarantined, 1);
+    assert_eq!(b.text("select count(*) from syncjournal.quarantine"), "2");
+    // The parent brings its child, and the child the grandchild.
+    carry_only(&a, &b, "customer");
+    carry(&a, &b, "changes");
+    assert_equal(&a, &b, &TABLES);
+    assert_settled(&[&a, &b]);
+    assert_eq!(lines(&b), ["x 1 ann ann"]);
+}
+
+#[test]
+fn a_parent_that_was_deleted_here_is_told_of() {
+    let (a, b) = offices(SHOP);
+    a.exec("insert into customer (name) values ('ann')");
+    a.exec("insert into invoice (customer_id, total) values (1, 1)");
+    meet(&a, &b);
+    b.exec("delete from invoice");
+    a.exec("insert into line (invoice_id, article) values (1, 'x')");
+    let applied = carry(&a, &b, "changes");
+    assert_eq!(applied.quarantined, 1);
+    let error = b.text("select error from syncjournal.quarantine");
+    assert!(error.contains("was deleted here"), "{error}");
+    // Somebody brings it back.
+    let row = a.text("select sync_id from invoice");
+    b.exec(&format!("insert into invoice (sync_id, customer_id, total) values ('{row}', 1, 2)"));
+    b.exec("select syncjournal.retry_quarantine()");
+    assert_eq!(lines(&b), ["x 2 ann"]);
+}
+
+#[test]
+fn a_child_moves_to_another_parent_and_merges() {
+    let (a, b) = offices(SHOP);
+    for db in [&a, &b] {
+        db.exec("select syncjournal.alter_tracking('line', conflict_policy => 'merge_columns')");
+    }
+    a.exec("insert into customer (name) values ('ann'), ('bob')");
+    a.exec("insert into invoice (customer_id, total) values (1, 1), (1, 2)");
+    a.exec("insert into line (invoice_id, gift_for, article) values (1, 1, 'x')");
+    meet(&a, &b);
+    // The numbers differ from now on.
+    b.exec(
+        "insert into invoice (id, customer_id, total) overriding system value values (50, 1, 50)",
+    );
+    a.exec("update line set invoice_id = 2");
+    b.exec("update line set gift_for = 2, article = 'y'");
+    meet(&a, &b);
+    assert_equal(&a, &b, &TABLES);
+    assert_eq!((lines(&a), lines(&b)), (vec!["y 2 ann bob".into()], vec!["y 2 ann bob".into()]));
+    // To different parents: the later one, on both sides, and the record says which.
+    a.exec("update line set invoice_id = 1");
+    b.exec("update line set invoice_id = 50");
+    meet(&a, &b);
+    assert_equal(&a, &b, &TABLES);
+    assert_eq!(lines(&a), ["y 50 ann bob"]);
+    assert_eq!(lines(&b), ["y 50 ann bob"]);
+    let of_fifty = b.text("select sync_id from invoice where id = 50");
+    let sides: i64 = a.query_one(&format!(
+        "select count(*) from syncjournal.conflict
+         where '{of_fifty}' in (local ->> 'invoice_id', remote ->> 'invoice_id')
+            and not local ? 'id' and not remote ? 'id'"
+    ));
+    assert!(sides > 0);
+}
+
+#[test]
+fn a_person_decides_by_identity() {
+    let (a, b) = offices(SHOP);
+    for db in [&a, &b] {
+        db.exec("select syncjournal.alter_tracking('invoice', conflict_policy => 'manual')");
+    }
+    a.exec("insert into customer (name) values ('ann'), ('bob'), ('cid')");
+    a.exec("insert into invoice (customer_id, total) values (1, 1)");
+    meet(&a, &b);
+    a.exec("update invoice set customer_id = 2");
+    b.exec("update invoice set customer_id = 3");
+    meet(&a, &b);
+    let conflict: i64 =
+        b.query_one("select conflict_id from syncjournal.conflict where status = 'pending'");
+    let number = b.expect_error(&format!(
+        "select syncjournal.resolve_conflict({conflict}, 'row', '{{\"customer_id\": 1}}')"
+    ));
+    assert_eq!(number.sqlstate, "22P02");
+    let ann = b.text("select sync_id from customer where name = 'ann'");
+    b.exec(&format!(
+        "select syncjournal.resolve_conflict({conflict}, 'row',
+            '{{\"customer_id\": \"{ann}\", \"total\": 9}}')"
+    ));
+    meet(&a, &b);
+    for db in [&a, &b] {
+        let found =
+            "select c.name || ' ' || total from invoice i join customer c on c.id = customer_id";
+        assert_eq!(db.text(found), "ann 9");
+    }
+    assert_equal(&a, &b, &TABLES);
+}
+
+#[test]
+fn a_dry_run_leaves_nothing() {
+    let (a, b) = offices(SHOP);
+    a.exec("insert into customer (name) values ('ann')");
+    a.exec("insert into invoice (customer_id, total) values (1, 1)");
+    let parts = prepare_set(&a, &b, "changes");
+    let inserted: i64 = b.query_one_with(
+        "select inserted from syncjournal.apply($1, dry_run => true)",
+        &[&parts[0]],
+    );
+    assert_eq!(inserted, 2);
+    assert_eq!(b.text("select count(*) from invoice"), "0");
+    apply_set(&b, &parts);
+    confirm_set(&a, &parts);
+    assert_equal(&a, &b, &TABLES);
+}
+
+#[test]
+fn one_side_with_local_keys_and_one_without_do_not_mix() {
+    let (a, b) = pair();
+    introduce(&[(&a, "a"), (&b, "b")]);
+    for (db, keys) in [(&a, "local"), (&b, "global")] {
+        db.exec(SHOP);
+        db.exec(&format!("select syncjournal.track_all(keys => '{keys}')"));
+        db.exec("insert into customer (name) values ('x')");
+        db.exec("insert into invoice (customer_id, total) values (1, 1)");
+    }
+    carry(&b, &a, "changes");
+    let errors: Vec<String> = a.column("select error from syncjournal.quarantine order by 1");
+    assert!(errors.iter().any(|error| error.contains("keys")), "{errors:?}");
+    assert_eq!(a.text("select count(*) from invoice"), "1");
+}
