@@ -91,6 +91,8 @@ begin
         relation, coalesce(own_key, 'sync_id'), own_key is null, keys, natural_key, policy,
         coalesce(exclude_columns, '{}'), coalesce(counters, '{}'), function_name,
         coalesce(run_triggers, true), coalesce(on_key_collision, 'quarantine'));
+    -- It may have had identities alone so far; what refers to it never finds it without any.
+    perform syncjournal.forget_identity(relation);
     perform syncjournal.own_added_columns(relation);
 end
 $$;
@@ -105,7 +107,8 @@ declare
 begin
     insert into syncjournal.relation_key (relation_id, kept, on_untracked_reference)
     select t.relation_id, '{}', finish_tracking.on_untracked_reference
-    from syncjournal.tracked_relation t where t.relid = any (relations) and t.keys = 'local';
+    from syncjournal.tracked_relation t where t.relid = any (relations) and t.keys = 'local'
+    on conflict (relation_id) do update set on_untracked_reference = excluded.on_untracked_reference;
     perform syncjournal.refuse_two_ways();
     perform syncjournal.follow_keys();
     for one in select * from syncjournal.tracked_relation t where t.relid = any (relations) loop
@@ -163,7 +166,8 @@ begin
     perform syncjournal.check_untracked_choice(on_untracked_reference);
     chosen := array(
         select s from syncjournal.select_tables(include, exclude, trackable) s
-        where s not in (select relid from syncjournal.tracked_relation));
+        where s not in (select relid from syncjournal.tracked_relation)
+            and s not in (select relid from syncjournal.identity_relation));
     if keys = 'local' then
         -- A full set brings tables in this order.
         chosen := syncjournal.parents_first(chosen);

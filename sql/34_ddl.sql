@@ -149,6 +149,7 @@ begin
     if found then
         perform syncjournal.release_partitions();
     end if;
+    perform syncjournal.follow_identities();
     perform syncjournal.keep_merge_functions();
 end
 $$;
@@ -189,6 +190,7 @@ begin
         perform syncjournal.follow_relation(affected, null);
     end loop;
     perform syncjournal.follow_keys();
+    perform syncjournal.follow_identities();
     perform syncjournal.keep_merge_functions();
 end
 $$;

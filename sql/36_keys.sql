@@ -103,9 +103,9 @@ begin
         return columns;
     end if;
     perform syncjournal.refuse_reference(relation, columns, parent, 'which is not tracked', format(
-        'Its rows have no name elsewhere: track it first (select syncjournal.track(%L)), or both by'
-        ' syncjournal.track_all(). A column that may be null can also arrive as null:'
-        ' on_untracked_reference => ''null''.', parent::text));
+        'Its rows have no name elsewhere. Track both by syncjournal.track_all(), or give it'
+        ' identities alone: select syncjournal.track_identity(%L). A column that may be null can'
+        ' also arrive as null: on_untracked_reference => ''null''.', parent::text));
     return null;
 end
 $$;

@@ -9,7 +9,8 @@ to syncjournal_reader;
 grant select on
     syncjournal.node, syncjournal.node_priority, syncjournal.tracked_table, syncjournal.peer,
     syncjournal.stat_peer, syncjournal.sync_set, syncjournal.conflict, syncjournal.quarantine, syncjournal.health,
-    syncjournal.change, syncjournal.key_sequence
+    syncjournal.change, syncjournal.key_sequence,
+    syncjournal.identity_table, syncjournal.waiting_reference
 to syncjournal_reader;
 grant execute on function
     syncjournal.version_time(uuid), syncjournal.version_node(uuid),
@@ -60,6 +61,7 @@ grant execute on function
     syncjournal.keep_identity(), syncjournal.stripe_sequences(int4, int4),
     syncjournal.track(
         regclass, text, text[], text, text[], text[], regproc, boolean, text, text),
+    syncjournal.track_identity(regclass, text[]), syncjournal.untrack_identity(regclass, boolean),
     syncjournal.track_all(text[], text[], text, text), syncjournal.untrack(regclass, boolean),
     syncjournal.alter_tracking(
         regclass, text, text[], text, text[], text[], regproc, boolean, text, text),

@@ -2,6 +2,7 @@
 
 mod arrival;
 mod chinook;
+mod identities;
 mod refused;
 mod shapes;
 mod source;

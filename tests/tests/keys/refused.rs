@@ -56,7 +56,7 @@ fn references_to_tables_that_are_not_tracked() {
         refused.message.contains("\"customer_id\"")
             && refused.message.contains("\"public.customer\"")
     );
-    assert!(refused.hint.contains("track_all"));
+    assert!(refused.hint.contains("track_identity") && refused.hint.contains("track_all"));
     let refused = db.expect_error(
         "select syncjournal.track_all(exclude => '{public.customer}', keys => 'local')",
     );
