@@ -197,6 +197,11 @@ impl Table {
         state: &RowState,
     ) -> Option<Applied> {
         let is_here = current.is_some_and(|current| current.alive);
+        // An entry that may pass can have others behind it that might not.
+        if let Some(operation) = self.hinders(is_here, state.alive) {
+            self.refused.add(operation, row, state.version);
+            return Some(Applied::Skipped);
+        }
         let applied = match (is_here, state.alive) {
             (true, true) => {
                 let before = current.map_or(&[][..], |current| &current.columns);
@@ -222,6 +227,18 @@ impl Table {
             (false, false) => self.tombstones.deleted_absent(row, state.version),
         }
         Some(applied)
+    }
+
+    /// The operation that such a change of the row comes to, where it is not permitted.
+    fn hinders(&self, is_here: bool, alive: bool) -> Option<Operation> {
+        let operation = match (is_here, alive) {
+            (false, true) => Operation::Insert,
+            (true, true) => Operation::Update,
+            // Single deletes that may not pass do not get here.
+            (true, false) if !self.permits.allow(Operation::Truncate) => Operation::Delete,
+            (_, false) => return None,
+        };
+        (!self.permits.allow(operation)).then_some(operation)
     }
 
     /// What was made here travels as an entry of this node, if it is not known already.

@@ -160,3 +160,23 @@ fn restrictions_of_either_end_hold_on_a_live_link() {
     assert_eq!(refused, ["delete 1", "update 1"]);
     agent.stop();
 }
+
+#[test]
+fn check_names_what_would_keep_a_link_from_going() {
+    let (hq, branch) = nodes();
+    let plain = config(&hq, &branch, "mode = \"once\"");
+    synced(&plain);
+    let check = |config: &str| AgentCommand::new(config).arg("check").finish();
+    assert_eq!(check(&plain).code, Some(0));
+    switch(&branch, false);
+    let finished = check(&plain);
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+    assert!(finished.stdout.contains("peer \"hq\" is not active here"), "{finished:#?}");
+    hq.exec("select syncjournal.alter_node(rank => 2)");
+    branch.exec("select syncjournal.alter_node(rank => 1)");
+    let finished = check(&plain);
+    assert_eq!(finished.code, Some(3), "{finished:#?}");
+    assert!(finished.stdout.contains("would go backward"), "{finished:#?}");
+    let asked = config(&hq, &branch, "mode = \"once\"\nallow_backward = true");
+    assert_eq!(check(&asked).code, Some(0));
+}

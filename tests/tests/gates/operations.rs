@@ -93,6 +93,37 @@ fn rows_that_may_not_be_inserted_do_not_come_by_a_full_set() {
 }
 
 #[test]
+fn what_may_pass_brings_nothing_along_that_may_not() {
+    let (hq, branch) = offices();
+    shared_rows(&hq, &branch);
+    branch.exec("select syncjournal.restrict_peer('hq', 'item', '{update,delete}')");
+    hq.exec("insert into item values (4, 'four')");
+    carry(&hq, &branch, "changes");
+    hq.exec("update item set label = 'vier' where id = 4");
+    let applied = carry(&hq, &branch, "changes");
+    assert_eq!((applied.inserted, applied.skipped), (0, 1));
+    assert_eq!(labels(&branch).len(), 3);
+    assert_eq!(refused(&branch), ["hq public.item insert 2"]);
+
+    // The other way round: a row that was kept takes what comes later.
+    branch.exec("select syncjournal.restrict_peer('hq', 'item', '{insert,update}')");
+    hq.exec("create temporary table kept as select * from item where id = 1");
+    hq.exec("delete from item where id = 1");
+    carry(&hq, &branch, "changes");
+    hq.exec("insert into item select * from kept; update item set label = 'uno' where id = 1");
+    let applied = carry(&hq, &branch, "changes");
+    assert_eq!((applied.conflicts, applied.quarantined), (0, 0), "{applied:?}");
+    assert_eq!(labels(&branch)[0], "1 uno");
+    hq.exec("truncate item");
+    carry(&hq, &branch, "changes");
+    assert_eq!(labels(&branch).len(), 3);
+    branch.exec("select syncjournal.restrict_peer('hq', 'item', '{truncate}')");
+    hq.exec("insert into item values (8, 'eight'); truncate item");
+    carry(&hq, &branch, "changes");
+    assert_eq!(labels(&branch), Vec::<String>::new(), "as far as it had seen the rows");
+}
+
+#[test]
 fn what_is_no_restriction_is_refused() {
     let (hq, _) = offices();
     let refuse = |call: &str, sqlstate: &str| {

@@ -1,5 +1,6 @@
 //! `check`: the prerequisites at both ends of a link, each with its remedy. Changes nothing.
 
+mod gates;
 mod rules;
 mod sequences;
 
@@ -121,6 +122,9 @@ async fn check_flow(flow: &Flow, seen: &mut BTreeSet<String>, findings: &mut Fin
     let source = Source { database: source, peer: flow.target.name.clone() };
     if let Err(error) = check_source(&source, flow, findings).await {
         findings.failed(&flow.source.name, "streaming", &error);
+    }
+    if let Err(error) = gates::check(&source.database, &target, flow, findings).await {
+        findings.failed(&flow.target.name, "gates", &error);
     }
     if let Err(error) = check_tables(&source, &target, flow, findings).await {
         findings.failed(&flow.source.name, "tables", &error);
