@@ -234,6 +234,6 @@ $$;
 create function syncjournal.pack_source() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
-    select jsonb_build_object('node_id', k.node_id, 'name', k.node_name)
+    select jsonb_build_object('node_id', k.node_id, 'name', k.node_name, 'rank', k.rank)
     from syncjournal.known_node k where k.node_id = syncjournal.require_node()
 $$;

@@ -54,6 +54,25 @@ as $$
         and value #>> '{}' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$', false)
 $$;
 
+-- As sets, packs go from lower to higher ranks.
+create function syncjournal.check_pack_rank(source jsonb, options jsonb) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+    here jsonb := syncjournal.pack_source();
+begin
+    if jsonb_typeof(source -> 'rank') = 'number' and source -> 'rank' > nullif(
+            here -> 'rank', 'null') and options -> 'allow_backward' is distinct from 'true' then
+        raise exception 'a pack from node "%" to this one would go backward', source ->> 'name'
+            using errcode = 'object_not_in_prerequisite_state',
+                detail = format('Its rank is %s, and that of this node is %s.',
+                    source ->> 'rank', here ->> 'rank'),
+                hint = 'Import packs of lower ranks, or ask for it by option'
+                    ' "allow_backward": true.';
+    end if;
+end
+$$;
+
 create function syncjournal.check_pack(pack jsonb, options jsonb) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -65,7 +84,7 @@ begin
         "exclude": "array", "exclude_columns": "object", "schema": ["same", "common"],
         "on_key_collision": ["skip", "renumber", "refuse"],
         "on_missing_reference": ["refuse", "null"], "on_refused": ["fail", "skip"],
-        "edited": ["accept", "refuse"]}');
+        "edited": ["accept", "refuse"], "allow_backward": "boolean"}');
     if pack -> 'format_version' <> '1' then
         raise exception 'the pack has format version %', pack -> 'format_version'
             using errcode = 'feature_not_supported',
@@ -77,6 +96,7 @@ begin
             using errcode = 'invalid_parameter_value',
                 hint = 'Packs are made by syncjournal.export_pack().';
     end if;
+    perform syncjournal.check_pack_rank(pack -> 'source', options);
     if pack ->> 'digest' = syncjournal.pack_digest(pack -> 'tables') then
         return;
     elsif options ->> 'edited' = 'refuse' then

@@ -3,6 +3,7 @@
 mod commands;
 mod conflicts;
 mod connections;
+mod constraints;
 mod fan_out;
 mod live;
 mod restarts;

@@ -178,3 +178,17 @@ fn options_and_roots_that_say_nothing_are_refused() {
     }
     assert_eq!(count(&prod), 0);
 }
+
+#[test]
+fn a_pack_goes_backward_only_if_that_is_asked_for() {
+    let (dev, prod) = stages();
+    dev.exec("select syncjournal.alter_node(rank => 1)");
+    prod.exec("select syncjournal.alter_node(rank => 3)");
+    import(&prod, &export_projects(&dev, &[1]), "{}");
+    prod.exec("update datasource set dsn = 'host=prod'");
+    let back = super::export(&prod, "{\"public.datasource\": \"*\"}", "{}");
+    let error = dev.expect_error(&call(&back, "{}", false));
+    refused(&error, "55000", "a pack from node \"prod\" to this one would go backward");
+    import(&dev, &back, "{\"allow_backward\": true}");
+    assert_eq!(dev.text("select dsn from datasource where name = 'main'"), "host=prod");
+}
