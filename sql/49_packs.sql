@@ -12,12 +12,22 @@ as $$
         join pg_class c on c.oid = t.relid join pg_namespace n on n.oid = c.relnamespace
 $$;
 
--- The columns that packs carry. `kind`: scalar (a JSON number or boolean), jsonb (nested), text.
--- `fresh`: what gives a new row its value; null: nothing does.
+-- Tables whose rows can be referred to by uuid: tracked ones, and those with an identity only.
+create function syncjournal.pack_identities()
+returns table (relid regclass, identity name, keys text, exclude_columns name[], is_tracked boolean)
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+    select relid, identity_column, keys, exclude_columns, true from syncjournal.tracked_relation
+    union all
+    select relid, identity_column, 'local', '{}', false from syncjournal.identity_relation
+$$;
+
+-- The columns that packs know. `kind`: scalar (a JSON number or boolean), jsonb (nested), text.
+-- `is_own`: a local key, which is in no pack. `fresh`: what gives a new row its value; null: nothing.
 create function syncjournal.pack_columns(relation regclass)
 returns table (
     place int2, name name, type_name text, kind text, is_required boolean, is_key boolean,
-    fresh text)
+    is_own boolean, fresh text)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
     select a.attnum, a.attname, format_type(a.atttypid, -1),
@@ -27,32 +37,33 @@ as $$
             when syncjournal.base_type_name(a.atttypid) = 'pg_catalog.jsonb' then 'jsonb'
             else 'text' end,
         a.attnotnull, coalesce(a.attname = any (syncjournal.primary_key(relation)), false),
+        t.keys = 'local' and a.attname = any (syncjournal.own_integer_keys(relation)),
         case when a.attidentity <> '' then format('nextval(%L::regclass)',
                 pg_get_serial_sequence(relation::text, a.attname))
             else pg_get_expr(d.adbin, d.adrelid) end
-    from syncjournal.tracked(relation) t
+    from syncjournal.pack_identities() t
         join pg_attribute a on a.attrelid = t.relid and a.attnum > 0 and not a.attisdropped
         left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-    where a.attgenerated = '' and a.attname not in ('sync_version', t.identity_column)
-        and a.attname <> all (t.exclude_columns)
+    where t.relid = relation and a.attgenerated = ''
+        and a.attname not in ('sync_version', t.identity) and a.attname <> all (t.exclude_columns)
 $$;
 
--- The foreign keys from tracked table to tracked table: in packs they go by the parent's uuid.
--- `matches` joins the child c with the parent p.
+-- The foreign keys from tracked tables to those with identities: in packs they go by the parent's uuid.
+-- `matches` joins the child c with the parent p; `is_held`: packs may hold the parent.
 create function syncjournal.pack_references(relations regclass[])
 returns table (
     child regclass, parent regclass, label text, child_columns name[], parent_columns name[],
-    child_identity name, parent_identity name, matches text, is_owned boolean)
+    child_identity name, parent_identity name, matches text, is_owned boolean, is_held boolean)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
     select c.conrelid, parent.relid, k.label, k.child_columns, k.parent_columns,
-        child.identity_column, parent.identity_column, k.matches,
+        child.identity_column, parent.identity, k.matches,
         exists (
             select from syncjournal.declared_pack_edge e
-            where e.child = c.conrelid and e.columns = k.child_columns)
+            where e.child = c.conrelid and e.columns = k.child_columns), parent.is_tracked
     from pg_constraint c
         join syncjournal.tracked_relation child on child.relid = c.conrelid
-        join syncjournal.tracked_relation parent
+        join syncjournal.pack_identities() parent
             on parent.relid = coalesce(pg_partition_root(c.confrelid), c.confrelid)
         cross join lateral (
             select string_agg(f.attname, ', ' order by u.place) as label,

@@ -80,11 +80,11 @@ as $$
         select r.child as near, r.parent as far, r.*,
             r.child_identity as from_identity, r.parent_identity as to_identity,
             'c' as near_name, 'p' as far_name
-        from syncjournal.pack_references(null) r
+        from syncjournal.pack_references(null) r where r.is_held
         union all
         select r.parent, r.child, r.*, r.parent_identity, r.child_identity, 'p', 'c'
         from syncjournal.pack_references(null) r
-        where r.is_owned and options -> 'owned' is distinct from 'false'),
+        where r.is_owned and r.is_held and options -> 'owned' is distinct from 'false'),
     wanted as (
         select distinct far from way
         where not syncjournal.is_out_of_pack(far, options))
@@ -183,7 +183,9 @@ language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
     rows jsonb;
-    -- The columns of each reference.
+    -- Columns that mean something in this database only; those of each reference.
+    own text[] := array(
+        select c.name::text from syncjournal.pack_columns(relation) c where c.is_own);
     covered jsonb := (
         select jsonb_object_agg(r.label, r.child_columns)
         from syncjournal.pack_references(array[relation]) r where r.child = relation);
@@ -192,14 +194,14 @@ begin
         'select jsonb_agg(r || jsonb_build_object(''digest'', syncjournal.pack_digest(r))'
         ' order by row_id) from (select q.row_id, jsonb_build_object(''row_id'', q.row_id,'
         ' ''version'', q.version, ''changed_at'', syncjournal.version_time(q.version),'
-        ' ''values'', q.columns - array(select c from jsonb_object_keys(q.refs) l'
+        ' ''values'', q.columns - $3 - array(select c from jsonb_object_keys(q.refs) l'
         ' cross join jsonb_array_elements_text($2 -> l) c), ''references'', q.refs) as r'
         ' from (%s) q) p', syncjournal.pack_query(relation, excluded))
-    into rows using row_ids, covered;
+    into rows using row_ids, covered, own;
     return jsonb_build_object(
         'columns', (
             select coalesce(jsonb_object_agg(c.name, c.type_name), '{}')
-            from syncjournal.pack_columns(relation) c where c.name <> all (excluded)),
+            from syncjournal.pack_columns(relation) c where c.name <> all (own || excluded)),
         'references', (
             select coalesce(jsonb_object_agg(r.label, r.parent::text), '{}')
             from syncjournal.pack_references(array[relation]) r where r.child = relation),

@@ -169,7 +169,8 @@ as $$
         else format('column "%s" of table "%s" is of type %s in the pack and %s here',
             c.name, relation, p.value, c.type_name) end
     from jsonb_each_text(content -> 'columns') p
-        full join syncjournal.pack_columns(relation) c on c.name = p.key
+        full join (select * from syncjournal.pack_columns(relation) where not is_own) c
+            on c.name = p.key
     where content ? 'columns' and p.value is distinct from c.type_name
         and not coalesce(content -> 'excluded_columns' ? c.name::text, false)
     union all
@@ -200,12 +201,13 @@ begin
     end if;
     select format('column "%s" of table "%s" does not exist', key, relation) into difference
     from jsonb_array_elements(content -> 'rows') r cross join jsonb_object_keys(r -> 'values') key
-    where key not in (select name from syncjournal.pack_columns(relation))
+    where key not in (select name from syncjournal.pack_columns(relation) where not is_own)
         and not (coalesce(content -> 'columns', '{}') ? key)
     limit 1;
     if found then
         raise exception '%', difference using errcode = 'undefined_column',
-            hint = 'The uuid of a row is its row_id; excluded and generated columns do not travel.';
+            hint = 'The uuid of a row is its row_id; local keys, excluded and generated columns are in no'
+                ' pack.';
     end if;
     select format('table "%s" has no foreign key (%s) to a tracked table', relation, key)
     into difference
@@ -232,7 +234,7 @@ declare
     mode text := syncjournal.pack_mode(relation, options);
     columns text[] := array(
         select name::text from syncjournal.pack_columns(relation)
-        where name <> all (syncjournal.pack_excluded(relation, options)));
+        where not is_own and name <> all (syncjournal.pack_excluded(relation, options)));
     covered jsonb;
 begin
     perform syncjournal.check_pack_schema(relation, content, options);

@@ -1,10 +1,11 @@
 //! Identity is the uuid: keys that differ are led back to it, keys that are taken are told.
 
 use serde_json::json;
+use syncjournal_tests::{introduce, pair};
 
 use super::{
-    actions, call, count, export_projects, import, of_table, project, report, row_mut, rows_mut,
-    stages,
+    SCHEMA, actions, call, count, export_projects, import, of_table, project, report, row_mut,
+    rows_mut, stages,
 };
 
 #[test]
@@ -110,4 +111,48 @@ fn a_plain_key_in_place_of_a_reference_is_taken_as_it_stands() {
     let found = "select count(*) from project where owner_id = 70 and source_id is null";
     assert_eq!(prod.query_one::<i64>(found), 1);
     assert_eq!(count(&prod), 7);
+}
+
+#[test]
+fn local_keys_are_in_no_pack_and_references_find_their_rows() {
+    let (dev, prod) = pair();
+    introduce(&[(&dev, "dev"), (&prod, "prod")]);
+    for db in [&dev, &prod] {
+        db.exec(SCHEMA);
+        // A field's number is nobody's serial.
+        db.exec("select syncjournal.track('field')");
+        db.exec("select syncjournal.track_all(keys => 'local')");
+    }
+    dev.exec(super::ROWS);
+    prod.exec(
+        "insert into datasource (name) select 'd' || n from generate_series(1, 9) n;
+         insert into users (login) select 'u' || n from generate_series(1, 5) n",
+    );
+    let pack = export_projects(&dev, &[1, 2, 4]);
+    assert_eq!(super::rows(&pack, "users")[0]["values"], json!({"login": "ann"}));
+    assert_eq!(pack["tables"]["public.users"]["columns"], json!({"login": "text"}));
+    assert_eq!(actions(&import(&prod, &pack, "{}")), ["created"]);
+    let shown = "select p.name, d.name, login, body from project p
+        join datasource d on d.id = source_id join users u on u.id = owner_id
+        join note n on n.project_id = p.id where p.name in ('p1', 'p2', 'p4') order by 1";
+    assert_eq!(dev.rows(shown), prod.rows(shown));
+    assert_eq!(prod.rows(shown).len(), 3);
+    let own: i64 =
+        prod.query_one("select count(*) from users where login in ('ann', 'bob') and id > 5");
+    assert_eq!(own, 2, "keys of this database");
+    assert_eq!(actions(&import(&prod, &pack, "{}")), ["unchanged"]);
+    // What an import writes travels like what anybody writes.
+    dev.exec("update users set login = 'anna' where login = 'ann'");
+    let later = import(&prod, &export_projects(&dev, &[2]), "{}");
+    assert!(of_table(&later, "users").contains(&("updated", "")), "{later:#?}");
+    let keyed = prod.expect_error(&call(
+        &{
+            let mut pack = pack.clone();
+            rows_mut(&mut pack, "users")[0]["values"]["id"] = json!(1);
+            pack
+        },
+        "{}",
+        false,
+    ));
+    assert_eq!(keyed.sqlstate, "42703", "{keyed:#?}");
 }
