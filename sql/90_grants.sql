@@ -50,8 +50,20 @@ grant execute on function
     syncjournal.prep_sync(text, text, text[], text[]), syncjournal.apply(bytea, boolean, boolean),
     syncjournal.describe_set(bytea), syncjournal.digest(regclass, int4, bytea),
     syncjournal.retry_due_quarantine(),
-    syncjournal.resolve_conflict(int8, text, jsonb)
+    syncjournal.resolve_conflict(int8, text, jsonb),
+    syncjournal.clone_read(text, oid, int8, int8, text, boolean),
+    syncjournal.clone_offer(text, text[], text[]), syncjournal.clone_gone(text, oid, pg_snapshot),
+    syncjournal.clone_sequences(text, text[], text[]),
+    syncjournal.clone_sent(text, pg_snapshot, int8, int8),
+    syncjournal.clone_begin(uuid, boolean), syncjournal.clone_table(uuid, text, text),
+    syncjournal.clone_ranges(uuid), syncjournal.clone_again(uuid, text),
+    syncjournal.clone_range_done(uuid, oid, text, int8, int8, int8, pg_snapshot, int8),
+    syncjournal.clone_remove(uuid, oid, uuid[], uuid[]), syncjournal.clone_finish(uuid, oid),
+    syncjournal.clone_one_by_one(uuid, oid),
+    syncjournal.clone_set_sequence(text, text, text, int8),
+    syncjournal.clone_complete(uuid, pg_snapshot), syncjournal.clone_received(uuid, pg_snapshot)
 to syncjournal_agent;
+grant insert on syncjournal.clone_rows to syncjournal_agent;
 
 -- The admin: whatever is meant to be called. What stands behind these functions is nobody's, since
 -- some of it acts with the rights of others.

@@ -1,7 +1,7 @@
 //! `syncjournal-agent`: follows journals and applies them to other databases.
 //!
 //! ```text
-//! cli -> supervisor -> link -> source | target | transport -> replication | pgoutput | net
+//! cli -> supervisor | clone -> link -> source | target | transport -> replication | pgoutput | net
 //! ```
 //!
 //! | module | what it does |
@@ -11,6 +11,7 @@
 //! | [`supervisor`], [`service`] | all links of `run`; signals; what systemd hears |
 //! | [`link`] | one flow of a link: first sync, catch-up by window, live stream, retries |
 //! | [`source`], [`target`] | the two ends: what is asked of the extension there |
+//! | [`clone`] | the first copy: tables by several sessions at once, resumable |
 //! | [`transport`] | a set as a file |
 //! | [`replication`], [`pgoutput`], [`net`] | the wire |
 //!
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod clone;
 mod config;
 mod conninfo;
 mod database;

@@ -6,6 +6,7 @@ mod agent_role;
 mod bad_input;
 mod capture;
 mod chinook;
+mod clone;
 mod constraints;
 mod convergence;
 mod demo;

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod check;
+mod clone;
 mod conflicts;
 mod export;
 mod import;
@@ -42,6 +43,8 @@ enum Command {
     Run,
     /// Brings links up to date once
     Sync(sync::Arguments),
+    /// First copy of a link's tables, in parallel; goes on where an earlier one was cut off
+    Clone(clone::Arguments),
     /// The prerequisites at both ends, each with its remedy
     Check(check::Arguments),
     /// One line a link: state, mode, lag, entries, conflicts, quarantined
@@ -75,6 +78,7 @@ impl Cli {
             match self.command {
                 Command::Run => run::execute(config, self.config, environment).await,
                 Command::Sync(arguments) => sync::execute(&config, &arguments).await,
+                Command::Clone(arguments) => clone::execute(&config, &arguments, self.quiet).await,
                 Command::Check(arguments) => check::execute(&config, &arguments).await,
                 Command::Status(arguments) => status::execute(&config, &arguments).await,
                 Command::Export(arguments) => export::execute(&config, &arguments).await,

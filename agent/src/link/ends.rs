@@ -100,6 +100,14 @@ impl Ends {
         self.target.database.claim(self.source.database.identity.node_id).await
     }
 
+    /// Lets the flow go, for another session to take it at once.
+    pub(crate) async fn release(&self) -> Result<()> {
+        let target = &self.target.database;
+        let unlocked = target.session.execute("select pg_catalog.pg_advisory_unlock_all()", &[]);
+        unlocked.await.map_err(|error| target.explain(error))?;
+        Ok(())
+    }
+
     /// Waits until the agent that has the flow has brought everything.
     pub(crate) async fn await_other_agent(&self) -> Result<()> {
         let until = Instant::now() + OTHER_AGENT_PATIENCE;

@@ -15,6 +15,8 @@ mod sync;
 mod windows;
 
 pub(crate) use activity::{activity_of, is_claimed};
+pub(crate) use ends::Ends;
 pub(crate) use run::keep_running;
 pub(crate) use state::State;
 pub(crate) use sync::{FlowReport, sync_flow, try_flow};
+pub(crate) use windows::align;

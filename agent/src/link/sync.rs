@@ -95,6 +95,7 @@ pub(crate) async fn sync_flow(
     }
     ends.target.retry_quarantine().await?;
     report.unsettled = ends.target.unsettled(&ends.target_peer).await?;
+    ends.release().await?;
     Ok(report)
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn bring_all(
 
 /// Tells the source how far its peer really is, before the first window: the last confirmation may
 /// have been lost with the agent.
-pub(super) async fn align(ends: &Ends) -> Result<bool> {
+pub(crate) async fn align(ends: &Ends) -> Result<bool> {
     match ends.position().await? {
         Some(position) => {
             ends.source.confirm_position(&position).await?;

@@ -18,6 +18,7 @@ mod collision;
 mod conflicts;
 mod entry;
 mod fill;
+mod first_copy;
 mod foreign_keys;
 pub mod gates;
 mod host;
@@ -81,6 +82,10 @@ fn apply(
     ),
 > {
     let part = SetPart::parse(data).unwrap_or_else(|error| set_error::raise(&error));
+    if first_copy::is_chunk(&part.header) {
+        let hint = "Chunks of a first copy go through syncjournal-agent clone.";
+        first_copy::not_a_chunk("the value is a chunk of a first copy and no sync set", hint);
+    }
     let work = || apply_part(&part, data.len(), allow_backward);
     let done = if dry_run { subtransaction::rolled_back(work) } else { work() };
     let Header { set_id, source, .. } = &part.header;

@@ -516,7 +516,8 @@ fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn tracked_root(root: Oid) -> Rc<Tracked> {
+/// What is known of a tracked table that is open.
+pub fn tracked_root(root: Oid) -> Rc<Tracked> {
     layout::tracked(root).unwrap_or_else(|| corrupted("a table is tracked no longer").raise())
 }
 

@@ -6,6 +6,8 @@ pub mod backtrace;
 pub mod catalog;
 pub mod context;
 pub mod defaults;
+pub mod heap_filler;
+pub mod heap_swap;
 pub mod invalidation;
 pub mod json;
 pub mod key_text;

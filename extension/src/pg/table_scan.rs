@@ -40,7 +40,17 @@ pub struct TableScan {
 impl TableScan {
     /// Reads from `from` on.
     pub fn open(table: OpenTable, from: RowAddress) -> Self {
-        let (mut from, mut to) = (from.0, RowAddress::new(u32::MAX - 1, u16::MAX).0);
+        Self::between(table, from, RowAddress::new(u32::MAX - 1, u16::MAX))
+    }
+
+    /// Reads the blocks from `first` up to but not including `end`; to the last one where it is none.
+    pub fn of_blocks(table: OpenTable, first: u32, end: Option<u32>) -> Self {
+        let last = end.unwrap_or(u32::MAX).saturating_sub(1);
+        Self::between(table, RowAddress::new(first, 1), RowAddress::new(last, u16::MAX))
+    }
+
+    fn between(table: OpenTable, from: RowAddress, to: RowAddress) -> Self {
+        let (mut from, mut to) = (from.0, to.0);
         // SAFETY: the relation is open and locked; the active snapshot outlives the stride. Both
         // bounds are copied.
         unsafe {
@@ -53,25 +63,48 @@ impl TableScan {
 
     /// The next row.
     pub fn next_row(&mut self) -> Option<RowView<'_>> {
+        self.advance().then(|| self.row())
+    }
+
+    /// Goes to the next row.
+    pub fn advance(&mut self) -> bool {
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        // SAFETY: scan and slot are open, and belong together.
+        unsafe { pg_sys::table_scan_getnextslot_tidrange(self.scan, forward, self.slot) }
+    }
+
+    /// The row that `advance` found.
+    pub fn row(&mut self) -> RowView<'_> {
         // SAFETY: the slot pins the row until the next call, for which `self` must be free again.
         unsafe {
-            let forward = pg_sys::ScanDirection::ForwardScanDirection;
-            if !pg_sys::table_scan_getnextslot_tidrange(self.scan, forward, self.slot) {
-                return None;
-            }
             pg_sys::slot_getallattrs(self.slot);
             let len = (*(*self.slot).tts_tupleDescriptor).natts as usize;
-            Some(RowView::new(
+            RowView::new(
                 std::slice::from_raw_parts((*self.slot).tts_values, len),
                 std::slice::from_raw_parts((*self.slot).tts_isnull, len),
-            ))
+            )
         }
+    }
+
+    /// The block in which the row lies.
+    pub fn block(&self) -> u32 {
+        // SAFETY: the slot holds the row that `advance` found, or the address of the last one.
+        let id = unsafe { (*self.slot).tts_tid.ip_blkid };
+        u32::from(id.bi_hi) << 16 | u32::from(id.bi_lo)
     }
 
     /// Behind the row that was read last.
     pub fn behind(&self) -> RowAddress {
-        // SAFETY: the slot holds the row that `next_row` gave.
+        // SAFETY: the slot holds the row that `advance` found.
         RowAddress(unsafe { (*self.slot).tts_tid }).successor()
+    }
+
+    /// The transaction that wrote this version of the row, as far as 32 bits tell.
+    pub fn writer(&self) -> u32 {
+        let mut is_null = false;
+        let column = pg_sys::MinTransactionIdAttributeNumber;
+        // SAFETY: the slot holds the row that `advance` found, as the table has it.
+        unsafe { pg_sys::slot_getsysattr(self.slot, column, &mut is_null) }.value() as u32
     }
 
     pub fn close(self) {

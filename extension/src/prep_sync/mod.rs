@@ -3,6 +3,7 @@
 //! ```text
 //! request (peer, mode, lists) -> source of frames -> parts of bounded size -> rows (part by part)
 //!                                 window | tables
+//! range: a piece of one table, for a first copy by several sessions at once
 //! ```
 //!
 //! A set is read twice under the calling statement's snapshot: once to count the parts, then for
@@ -11,6 +12,7 @@
 
 mod describe;
 mod parts;
+mod range;
 mod request;
 mod sent;
 mod source;

@@ -163,7 +163,12 @@ fn fill(stride: &mut Stride, writer: &mut FrameWriter) -> bool {
     true
 }
 
-fn write_row((tracked, waiting): (&Tracked, &Stored), row: RowView<'_>, writer: &mut FrameWriter) {
+/// Adds a row, as it is now.
+pub fn write_row(
+    (tracked, waiting): (&Tracked, &Stored),
+    row: RowView<'_>,
+    writer: &mut FrameWriter,
+) {
     let identity = row.uuid(tracked.identity).unwrap_or_else(|| layout::missing_identity(tracked));
     let version = row.uuid(tracked.version).map_or(Version::NIL, Version::from_bytes);
     let index = u16::try_from(writer.entries()).unwrap_or(u16::MAX);
@@ -181,7 +186,8 @@ fn write_row((tracked, waiting): (&Tracked, &Stored), row: RowView<'_>, writer: 
     }
 }
 
-fn fresh_prefix(tag: u32) -> Version {
+/// The id of a frame that no journal holds.
+pub fn fresh_prefix(tag: u32) -> Version {
     let wall = HybridTime::from_unix_micros(now_micros());
     let time = CLOCK.with(|clock| clock.borrow_mut().next(wall, HybridTime(0)));
     let backend = transaction::backend_number() as u16 | FULL_SET_BACKEND;

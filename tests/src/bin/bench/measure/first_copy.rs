@@ -16,8 +16,9 @@ use crate::work::rows::{self, Key};
 pub(super) const MEASUREMENT: Measurement = Measurement {
     name: "first-copy",
     about: "a table of 2M rows into an empty one on the other cluster, from the command that begins it \
-            until the target shows all rows. On new clusters every time. COPY | COPY is two psql with a \
-            pipe between them, nothing else; the set is prep_sync(mode => 'full') and apply.",
+            until the target shows all rows. On new clusters every time. syncjournal is \
+            `syncjournal-agent clone`; COPY | COPY is two psql with a pipe between them, nothing else; \
+            the set is prep_sync(mode => 'full') and apply.",
     baseline: "native",
     axis: None,
     run,
@@ -69,7 +70,7 @@ fn carried(
     let mark = entrant.pair.mark();
     let before: f64 = entrant.pair.cpu().iter().sum();
     let start = Instant::now();
-    entrant.link.start();
+    entrant.link.start_copy();
     entrant.link.wait(&entrant.pair, mark);
     // Where tables are copied apart from each other, the marker says nothing of the large one.
     let all = format!("select count(*) = {count} from {TABLE}");

@@ -59,6 +59,11 @@ pub(crate) trait Link {
         unreachable!("a system that does not carry is not started");
     }
 
+    /// Begins the first copy of tables that are large; `stop` ends it, or what goes on from there.
+    fn start_copy(&mut self) {
+        self.start();
+    }
+
     /// Stops carrying; capture goes on.
     fn stop(&mut self) {}
 

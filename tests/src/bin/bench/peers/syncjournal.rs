@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use syncjournal_tests::Agent;
+use syncjournal_tests::{Agent, AgentCommand};
 
 use super::{Does, Link, Peer, extension_version, relation_bytes};
 use crate::pair::{Pair, Tables};
@@ -17,6 +17,8 @@ struct AgentLink {
     pair: Rc<Pair>,
     both_ways: bool,
     agent: Option<Agent>,
+    /// It is a `clone`, which ends by itself when both ends were compared.
+    copying: bool,
 }
 
 impl AgentLink {
@@ -38,9 +40,16 @@ impl Link for AgentLink {
         self.agent = Some(Agent::run(&self.configuration()));
     }
 
+    fn start_copy(&mut self) {
+        let command = AgentCommand::new(&self.configuration()).args(&["clone", "bench"]);
+        self.agent = Some(command.start());
+        self.copying = true;
+    }
+
     fn stop(&mut self) {
+        let copying = std::mem::take(&mut self.copying);
         if let Some(agent) = self.agent.take() {
-            let ended = agent.stop();
+            let ended = if copying { agent.wait() } else { agent.stop() };
             assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         }
     }
@@ -85,6 +94,6 @@ impl Peer for SyncJournal {
         pair.source.exec("select syncjournal.add_peer('target')");
         pair.target.exec("select syncjournal.add_peer('source')");
         let both_ways = !tables.back.is_empty();
-        Box::new(AgentLink { pair: Rc::clone(pair), both_ways, agent: None })
+        Box::new(AgentLink { pair: Rc::clone(pair), both_ways, agent: None, copying: false })
     }
 }
