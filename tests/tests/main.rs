@@ -27,6 +27,7 @@ mod prune;
 mod quarantine;
 mod rows;
 mod rules;
+mod runs;
 mod schema_check;
 mod sets;
 mod topology;

@@ -48,6 +48,8 @@ pub struct Table {
     pub permits: Operations,
     pub is_one_way: bool,
     pub refused: Refused,
+    /// So many entries more are looked up before rows are expected to be new.
+    pub careful: usize,
 }
 
 /// An entry, and where its columns stand here.
@@ -104,6 +106,7 @@ impl Table {
             permits: Operations::ALL,
             is_one_way: false,
             refused: Refused::default(),
+            careful: 0,
         }
     }
 

@@ -25,6 +25,17 @@ pub fn fill_defaults<'a>(
     }
 }
 
+/// Which columns of the table (by number less one) get values where the travelling ones stand at
+/// these places; none of them is a reference.
+pub fn given(tracked: &Tracked, places: &[Option<usize>]) -> Vec<bool> {
+    let mut given = vec![false; tracked.natts];
+    let columns = places.iter().flatten().map(|place| tracked.columns[*place].number);
+    for number in columns.chain([tracked.identity, tracked.version]) {
+        given[number - 1] = true;
+    }
+    given
+}
+
 /// Decodes values into a row; references become the keys of the rows that they point to.
 pub fn assign<'a>(
     (tracked, parents, row): (&Tracked, &Parents, RowId),
@@ -56,8 +67,23 @@ pub fn identify(
 ) {
     (datums[tracked.identity - 1], nulls[tracked.identity - 1]) =
         (varlena::make_fixed(&row.0), false);
+    set_version(tracked, datums, nulls, version);
+}
+
+pub fn set_version(tracked: &Tracked, datums: &mut [Datum], nulls: &mut [bool], version: Version) {
     nulls[tracked.version - 1] = version.is_nil();
     if !version.is_nil() {
         datums[tracked.version - 1] = varlena::make_fixed(&version.to_bytes());
+    }
+}
+
+/// Two different elements of a slice.
+pub fn two<T>(all: &mut [T], first: usize, second: usize) -> (&mut T, &mut T) {
+    if first < second {
+        let (head, tail) = all.split_at_mut(second);
+        (&mut head[first], &mut tail[0])
+    } else {
+        let (head, tail) = all.split_at_mut(first);
+        (&mut tail[0], &mut head[second])
     }
 }

@@ -10,6 +10,7 @@ use super::foreign_keys::{ForeignKeys, Touched};
 use super::outcome::{Applied, Outcome};
 use super::references::Pending;
 use super::route::Fit;
+use super::run::Run;
 use super::settle::Unsettled;
 use super::source::Source;
 use super::target::Target;
@@ -69,6 +70,20 @@ impl Layer {
         let place = self.place_of(fit);
         let (_, table) = &mut self.tables[place];
         self.arena.run(|| table.entry(Incoming { entry, places: &fit.places }));
+    }
+
+    /// Lays entries that bring rows, or puts them off.
+    pub fn run(&mut self, fit: &Rc<Fit>, entries: &[Entry<'_>]) {
+        if entries.is_empty() {
+            return;
+        }
+        let place = self.place_of(fit);
+        let (_, table) = &mut self.tables[place];
+        for run in (Run { entries, places: &fit.places }).parts() {
+            for place in self.arena.run(|| table.insert_run(run)) {
+                self.arena.run(|| table.one_of(run, place));
+            }
+        }
     }
 
     /// Settles one entry that the journal holds.

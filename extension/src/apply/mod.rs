@@ -33,6 +33,7 @@ pub mod references;
 mod resolve;
 mod route;
 mod rules;
+mod run;
 mod session;
 pub mod set_error;
 mod settle;

@@ -15,10 +15,11 @@ use super::quarantine::{
 };
 use super::references;
 use super::route::{Fit, Route};
+use super::run::brings_row;
 use super::source::Source;
 use crate::error::Failure;
 use crate::journal::{self, Appender, FrameIds, FrameRow};
-use crate::pg::context::ErrorContext;
+use crate::pg::context::{self, ErrorContext};
 use crate::pg::query::{self, Arg, View};
 use crate::{layout, prep_sync};
 
@@ -112,6 +113,9 @@ impl<'a> Session<'a> {
                 data: bytes,
             });
         }
+        let RelationLayout { schema, table, .. } = frame.layout;
+        let told = format!("table \"{schema}.{table}\", from node \"{}\"", self.source.name);
+        let _context = ErrorContext::enter(&told);
         match &*route {
             Route::NotWanted => {}
             Route::Unfit { problem, .. } => {
@@ -122,7 +126,7 @@ impl<'a> Session<'a> {
                     if !permits.allow(entry.operation) {
                         return session.laid.outcome.skip(1);
                     }
-                    session.shelf.put_aside(place, entry, problem);
+                    session.shelf.put_aside(place, &entry, problem);
                     session.laid.outcome.quarantine();
                 });
             }
@@ -146,28 +150,24 @@ impl<'a> Session<'a> {
     }
 
     /// Visits the entries of a frame, which are checked as they come.
-    fn each(
+    fn each<'f>(
         &mut self,
-        frame: Frame<'_>,
+        frame: Frame<'f>,
         columns: usize,
-        mut visit: impl FnMut(&mut Self, &Entry<'_>),
+        mut visit: impl FnMut(&mut Self, Entry<'f>),
     ) {
-        let RelationLayout { schema, table, .. } = frame.layout;
-        let source = &self.source.name;
-        let told = format!("table \"{schema}.{table}\", from node \"{source}\"");
-        let context = ErrorContext::enter(&told);
         let mut count = 0;
         for entry in frame::entries(frame.id, frame.bytes) {
             let entry = entry.unwrap_or_else(|error| super::set_error::raise(&error.into()));
             count += 1;
-            context.row(entry.row.0);
+            context::set_row(Some(entry.row.0));
             if entry.version.time() > self.latest {
-                ahead_of_clock(entry.version, source);
+                ahead_of_clock(entry.version, &self.source.name);
             }
             if !fits_layout(&entry, columns) {
                 damaged("an entry has more columns than its table");
             }
-            visit(self, &entry);
+            visit(self, entry);
         }
         if count != frame.entries {
             damaged("a frame has not the entries that its head says");
@@ -177,12 +177,21 @@ impl<'a> Session<'a> {
     /// Lays the entries into the layer of the whole attempt.
     fn lay(&mut self, frame: Frame<'_>, fit: &Rc<Fit>) {
         let mut layer = self.layer.take().unwrap_or_else(|| Layer::new(self.source));
+        let mut run = Vec::new();
         self.each(frame, fit.places.len(), |session, entry| {
             session.watch.touch(entry.row);
-            if !session.leave_out(frame, fit, entry) {
-                layer.entry(fit, entry);
+            if session.leave_out(frame, fit, &entry) {
+                return;
             }
+            if brings_row(&entry) {
+                return run.push(entry);
+            }
+            layer.run(fit, &run);
+            run.clear();
+            context::set_row(Some(entry.row.0));
+            layer.entry(fit, &entry);
         });
+        layer.run(fit, &run);
         layer.flush();
         self.layer = Some(layer);
     }
@@ -197,7 +206,7 @@ impl<'a> Session<'a> {
             let mut layer = Layer::new(source);
             self.each(frame, fit.places.len(), |_, entry| {
                 if excluded.find(fit.relation_id, entry.row).is_none() {
-                    layer.entry(fit, entry);
+                    layer.entry(fit, &entry);
                 }
             });
             layer.close()
@@ -209,7 +218,7 @@ impl<'a> Session<'a> {
         let place = Place { layout: frame.layout, layout_id: fit.layout_id };
         self.each(frame, fit.places.len(), |session, entry| {
             session.watch.touch(entry.row);
-            if session.leave_out(frame, fit, entry) || is_laid {
+            if session.leave_out(frame, fit, &entry) || is_laid {
                 return;
             }
             if entry.operation == Operation::Truncate {
@@ -217,13 +226,13 @@ impl<'a> Session<'a> {
             }
             let one = alone(source, || {
                 let mut layer = Layer::new(source);
-                layer.entry(fit, entry);
+                layer.entry(fit, &entry);
                 layer.close()
             });
             match one {
                 Ok(laid) => session.laid.add(laid),
                 Err(problem) => {
-                    session.shelf.put_aside(place, entry, &problem);
+                    session.shelf.put_aside(place, &entry, &problem);
                     session.laid.outcome.quarantine();
                 }
             }

@@ -24,7 +24,7 @@ use super::quarantine::Problem;
 use super::target::until_settled;
 use crate::capture;
 use crate::journal::{self, Appender, FrameRow};
-use crate::pg::context::ErrorContext;
+use crate::pg::context::{self, ErrorContext};
 
 /// An entry whose row cannot be settled, because its history ends in an entry that the journal
 /// does not hold. It is journaled; `Table::settle` tries it again.
@@ -94,8 +94,8 @@ impl Table {
     /// # Errors
     /// [`Unsettled`] where the row's history is not here as far as it is needed.
     pub fn settle(&mut self, row: RowId, version: Version) -> Result<Applied, Unsettled> {
-        let context = ErrorContext::enter(&self.place);
-        context.row(row.0);
+        let _context = ErrorContext::enter(&self.place);
+        context::set_row(Some(row.0));
         self.recall_truncated(row)?;
         let applied = until_settled(|| self.try_settle(row, version, None).transpose())?;
         if !self.truncations.is_empty() {

@@ -11,15 +11,17 @@ use pgrx::pg_sys::{Datum, Oid};
 use syncjournal_core::merge::Value;
 use syncjournal_core::{RelationLayout, RowId, Version};
 
-use super::fill::{assign, fill_defaults, identify};
+use super::fill::{assign, fill_defaults, given, identify, set_version, two};
 use super::foreign_keys::{ForeignKeys, Touched, Watcher};
 use super::json::{given_columns, identity_of, plain_json, references_of, travelling_json};
 use super::references::{Parents, Pending};
+use super::run::Run;
 use crate::capture;
 use crate::error::{Failure, corrupted};
 use crate::layout::{self, StoredLayout, Tracked};
 use crate::pg::arena::Home;
 use crate::pg::arithmetic;
+use crate::pg::context;
 use crate::pg::defaults::Defaults;
 use crate::pg::memory;
 use crate::pg::open_table::OpenTable;
@@ -307,6 +309,55 @@ impl Target {
         written
     }
 
+    /// Whether rows with values for the columns at these places can be inserted in runs.
+    pub fn takes_runs(&self, places: &[Option<usize>]) -> bool {
+        let Leaf { writer, tracked, defaults, .. } = &self.leaves[0];
+        let given = given(tracked, places);
+        self.partitioned.is_none()
+            && !tracked.has_references
+            && writer.takes_runs()
+            && !defaults.are_volatile(|at| given[at])
+    }
+
+    /// Inserts the rows at `wanted` without looking for them. Gives the places of those that it has
+    /// taken back: one is here already, or `is_gone` knows more of it.
+    pub fn insert_run(
+        &mut self,
+        run: Run<'_>,
+        wanted: &[usize],
+        is_gone: impl Fn(RowId) -> bool,
+    ) -> Vec<usize> {
+        let _owner = RunAs::restricted(self.owner);
+        let Leaf { writer, tracked, defaults, watcher, .. } = &mut self.leaves[0];
+        let given = given(tracked, run.places);
+        for place in wanted {
+            let entry = &run.entries[*place];
+            context::set_row(Some(entry.row.0));
+            let (datums, nulls) = writer.next();
+            nulls.fill(true);
+            defaults.fill(datums, nulls, |at| given[at]);
+            let values = entry.values().zip(run.places);
+            let values = values.filter_map(|(value, place)| Some(((*place)?, value)));
+            assign((tracked, &self.parents, entry.row), datums, nulls, values);
+            identify(tracked, datums, nulls, entry.row, entry.version);
+            writer.add(entry.row.0);
+        }
+        let mut back = writer.insert_run();
+        // Asked now, whoever has deleted a row before it could be inserted has told so.
+        let row_at = |place: usize| run.entries[wanted[place]].row;
+        back.extend((0..wanted.len()).filter(|place| is_gone(row_at(*place))));
+        back.sort_unstable();
+        back.dedup();
+        writer.end_run(&back);
+        if let Some(watcher) = watcher {
+            let stays = |place: &usize| back.binary_search(place).is_err();
+            for place in (0..wanted.len()).filter(stays) {
+                watcher.inserted(&mut self.touched, row_at(place), true);
+            }
+        }
+        back.into_iter().map(|place| wanted[place]).collect()
+    }
+
     /// Changes columns of the current row, and its version.
     pub fn update<'a>(
         &mut self,
@@ -323,7 +374,7 @@ impl Target {
         let Leaf { writer, tracked, watcher, .. } = &mut self.leaves[place];
         let (datums, nulls) = writer.copy_current();
         assign((tracked, &self.parents, row), datums, nulls, changes);
-        identify(tracked, datums, nulls, row, version);
+        set_version(tracked, datums, nulls, version);
         let written = written(writer, RowWriter::update);
         if let Some(watcher) = watcher.as_ref().filter(|_| written == Written::Done) {
             let (old, new) = writer.change();
@@ -523,17 +574,6 @@ pub fn tracked_root(root: Oid) -> Rc<Tracked> {
 
 /// A row of a partitioned table, by its root's columns.
 type WholeRow = (Vec<Datum>, Vec<bool>);
-
-/// Two different elements of a slice.
-fn two<T>(all: &mut [T], first: usize, second: usize) -> (&mut T, &mut T) {
-    if first < second {
-        let (head, tail) = all.split_at_mut(second);
-        (&mut head[first], &mut tail[0])
-    } else {
-        let (head, tail) = all.split_at_mut(first);
-        (&mut tail[0], &mut head[second])
-    }
-}
 
 /// Makes a change, and journals what the table's triggers have written: a later entry of the call
 /// may meet it.

@@ -15,6 +15,13 @@ unsafe extern "C-unwind" {
 
 thread_local! {
     static LAST_CODE: Cell<i32> = const { Cell::new(0) };
+    static ROW: Cell<Option<[u8; 16]>> = const { Cell::new(None) };
+}
+
+/// Names the row at hand, or none where it could be one of many. To be called under an
+/// [`ErrorContext`].
+pub fn set_row(row: Option<[u8; 16]>) {
+    ROW.set(row);
 }
 
 /// The code of the error that was raised last under an [`ErrorContext`], once.
@@ -23,42 +30,31 @@ pub fn take_code() -> Option<i32> {
     (code != 0).then_some(code)
 }
 
-/// What an error's context tells.
-#[derive(Debug)]
-struct Told {
-    /// The table and where the entry comes from.
-    place: CString,
-    row: Cell<Option<[u8; 16]>>,
-}
-
 /// While it lives, errors say which row of which table was at hand.
 #[derive(Debug)]
 pub struct ErrorContext {
-    told: Pin<Box<Told>>,
+    /// The table and where the entry comes from.
+    _place: CString,
     callback: Pin<Box<pg_sys::ErrorContextCallback>>,
+    /// The row at hand before.
+    outer: Option<[u8; 16]>,
 }
 
 impl ErrorContext {
     /// `place` follows "row ... of ".
     pub fn enter(place: &str) -> Self {
         let place = CString::new(place.replace('\0', "")).unwrap_or_default();
-        let told = Box::pin(Told { place, row: Cell::new(None) });
-        let argument = std::ptr::from_ref::<Told>(&told).cast_mut().cast::<c_void>();
-        // SAFETY: both structures stay where they are until `drop` unlinks them.
+        let outer = ROW.replace(None);
+        // SAFETY: text and callback stay where they are until `drop` unlinks them.
         unsafe {
             let mut callback = Box::pin(pg_sys::ErrorContextCallback {
                 previous: pg_sys::error_context_stack,
                 callback: Some(tell),
-                arg: argument,
+                arg: place.as_ptr().cast_mut().cast::<c_void>(),
             });
             pg_sys::error_context_stack = &raw mut *callback;
-            Self { told, callback }
+            Self { _place: place, callback, outer }
         }
-    }
-
-    /// The row at hand.
-    pub fn row(&self, row: [u8; 16]) {
-        self.told.row.set(Some(row));
     }
 }
 
@@ -66,6 +62,7 @@ impl Drop for ErrorContext {
     fn drop(&mut self) {
         // SAFETY: an assignment; while an error unwinds, too, nobody may call what is going away.
         unsafe { pg_sys::error_context_stack = self.callback.previous };
+        ROW.set(self.outer);
     }
 }
 
@@ -73,9 +70,8 @@ unsafe extern "C-unwind" fn tell(argument: *mut c_void) {
     // SAFETY: called by Postgres while an error is made, with the argument given above. Formats
     // and their arguments are NUL-terminated; the text is copied at once.
     unsafe {
-        let told = &*argument.cast::<Told>();
         LAST_CODE.set(pg_sys::geterrcode());
-        if let Some(row) = told.row.get() {
+        if let Some(row) = ROW.get() {
             let row = CString::new(uuid::Uuid::from_bytes(row).to_string()).unwrap_or_default();
             let unique = PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION as c_int;
             let format = if pg_sys::geterrcode() == unique {
@@ -83,7 +79,7 @@ unsafe extern "C-unwind" fn tell(argument: *mut c_void) {
             } else {
                 c"Row %s of %s cannot be applied as it is: mend the cause and apply again."
             };
-            errhint(format.as_ptr(), row.as_ptr(), told.place.as_ptr());
+            errhint(format.as_ptr(), row.as_ptr(), argument.cast::<c_char>());
         }
     }
 }

@@ -7,7 +7,15 @@ use pgrx::pg_sys::{self, Datum};
 #[derive(Debug)]
 pub struct Defaults {
     estate: *mut pg_sys::EState,
-    columns: Vec<(usize, *mut pg_sys::ExprState)>,
+    columns: Vec<Column>,
+}
+
+#[derive(Debug)]
+struct Column {
+    /// Number less one.
+    place: usize,
+    state: *mut pg_sys::ExprState,
+    is_volatile: bool,
 }
 
 impl Defaults {
@@ -21,9 +29,11 @@ impl Defaults {
             for number in numbers {
                 let expression = pg_sys::build_column_default(table.raw(), i32::from(number));
                 if !expression.is_null() {
+                    let is_volatile = pg_sys::contain_volatile_functions(expression);
                     let planned = pg_sys::expression_planner(expression.cast());
                     let state = pg_sys::ExecInitExpr(planned, std::ptr::null_mut());
-                    columns.push((usize::try_from(number).unwrap_or(1) - 1, state));
+                    let place = usize::try_from(number).unwrap_or(1) - 1;
+                    columns.push(Column { place, state, is_volatile });
                 }
             }
             pg_sys::MemoryContextSwitchTo(outer);
@@ -35,10 +45,16 @@ impl Defaults {
         self.columns.is_empty()
     }
 
+    /// Whether one that `is_given` does not know has an effect, or may look at what was just written.
+    pub fn are_volatile(&self, is_given: impl Fn(usize) -> bool) -> bool {
+        self.columns.iter().any(|column| column.is_volatile && !is_given(column.place))
+    }
+
     /// Evaluates those that `is_given` does not know, by number less one, into a row in the current
     /// memory context.
     pub fn fill(&self, values: &mut [Datum], nulls: &mut [bool], is_given: impl Fn(usize) -> bool) {
-        for &(place, state) in self.columns.iter().filter(|(place, _)| !is_given(*place)) {
+        for column in self.columns.iter().filter(|column| !is_given(column.place)) {
+            let &Column { place, state, .. } = column;
             // SAFETY: the expression needs no input row; its value is made in the current context.
             unsafe {
                 let context = if (*self.estate).es_per_tuple_exprcontext.is_null() {

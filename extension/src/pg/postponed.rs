@@ -34,6 +34,10 @@ pub struct Violator {
 }
 
 impl Suspect {
+    pub fn new(table: Oid, index: Oid, address: pg_sys::ItemPointerData) -> Self {
+        Self { table, index, address }
+    }
+
     /// Those of the row at `address`, given the indexes that the executor wants checked again.
     ///
     /// # Safety

@@ -5,6 +5,13 @@ use pgrx::pg_sys::{self, Oid};
 
 use crate::pg::setting::SettingScope;
 
+unsafe extern "C-unwind" {
+    // Without the guard that pgrx puts around every call: they raise nothing, and are called for each
+    // row that is written.
+    fn GetUserIdAndSecContext(user: *mut Oid, context: *mut i32);
+    fn SetUserIdAndSecContext(user: Oid, context: i32);
+}
+
 /// While it lives, statements run with the rights of the given role.
 #[derive(Debug)]
 pub struct RunAs {
@@ -39,8 +46,8 @@ impl RunAs {
         let (mut user, mut context) = (Oid::INVALID, 0);
         // SAFETY: valid out-pointers; the abort of a (sub)transaction restores both values.
         unsafe {
-            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-            pg_sys::SetUserIdAndSecContext(role, context | flags as i32);
+            GetUserIdAndSecContext(&mut user, &mut context);
+            SetUserIdAndSecContext(role, context | flags as i32);
         }
         Self { user, context }
     }
@@ -50,7 +57,7 @@ impl Drop for RunAs {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             // SAFETY: the values that `role` found.
-            unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
+            unsafe { SetUserIdAndSecContext(self.user, self.context) };
         }
     }
 }

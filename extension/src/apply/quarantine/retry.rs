@@ -22,7 +22,7 @@ use crate::apply::route::{Fit, Route};
 use crate::apply::source::{self, Source};
 use crate::error::{Failure, corrupted};
 use crate::layout;
-use crate::pg::context::ErrorContext;
+use crate::pg::context::{self, ErrorContext};
 use crate::pg::query::{self, Arg};
 
 /// A call tries so many at most.
@@ -234,8 +234,8 @@ fn lay(waiting: &Waiting, fit: &Rc<Fit>, layer: &mut Layer) -> Fate {
         let gone = "the entry is in the journal no longer";
         return Fate::Failed(Problem::new(PgSqlErrorCode::ERRCODE_NO_DATA, gone), Vec::new());
     };
-    let context = ErrorContext::enter(&fit.told);
-    context.row(waiting.row.0);
+    let _context = ErrorContext::enter(&fit.told);
+    context::set_row(Some(waiting.row.0));
     for entry in frame::entries(id, &bytes) {
         let entry = entry.unwrap_or_else(|error| corrupted(format_args!("{id}: {error}")).raise());
         if entry.index != index {

@@ -9,7 +9,19 @@
 //!
 //! Callers: `apply::target`. Each change ends with a new command, so that the next look-up sees
 //! it. Invariant: `close` is called on the way out; after an error Postgres cleans up.
+//!
+//! ```text
+//! run      many rows inserted at once, without a look-up
+//! indexes  their index entries, and those of single rows
+//! ```
 
+mod indexes;
+mod run;
+
+pub use run::MOST_ROWS;
+
+use self::indexes::{Columns, Indexes, Replaced, Taken};
+use self::run::Run;
 use crate::pg::open_table::OpenTable;
 use crate::pg::postponed::Suspect;
 use crate::pg::row_view::RowView;
@@ -52,6 +64,9 @@ pub struct RowWriter {
     key: Box<pg_sys::ScanKeyData>,
     key_bytes: Box<[u8; 16]>,
     bulk: pg_sys::BulkInsertState,
+    /// None: the executor makes the entries.
+    indexes: Option<Indexes>,
+    run: Run,
     /// Rows whose keys were taken when they were written.
     suspects: Vec<Suspect>,
     triggers: RowTriggers,
@@ -86,6 +101,8 @@ impl RowWriter {
             let argument = Datum::from(key_bytes.as_ptr());
             pg_sys::ScanKeyInit(&mut *key, 1, equal, uuid_eq, argument);
             let bulk = pg_sys::GetBulkInsertState();
+            // Triggers want to be told of keys that are taken, in the executor's own way.
+            let indexes = if triggers.any() { None } else { Indexes::of(relation, result) };
             pg_sys::MemoryContextSwitchTo(old);
             let constraints = (*(*relation).rd_att).constr;
             Self {
@@ -99,6 +116,8 @@ impl RowWriter {
                 key,
                 key_bytes,
                 bulk,
+                indexes,
+                run: Run::default(),
                 suspects: Vec::new(),
                 triggers,
                 has_generated: !constraints.is_null() && (*constraints).has_generated_stored,
@@ -112,6 +131,7 @@ impl RowWriter {
     /// Closes, and gives the rows whose unique and exclusion constraints are still to be checked.
     #[must_use]
     pub fn close(self) -> Vec<Suspect> {
+        self.run.close();
         // SAFETY: everything was opened by `open` and is closed once, scan before index.
         unsafe {
             pg_sys::ExecDropSingleTupleTableSlot(self.current);
@@ -210,9 +230,13 @@ impl RowWriter {
             if self.triggers.any() && !self.triggers.before_insert(self.fresh) {
                 return self.suppressed();
             }
-            self.check_fresh(pg_sys::CmdType::CMD_INSERT);
+            self.check(self.fresh, pg_sys::CmdType::CMD_INSERT);
+            if let Some(indexes) = &mut self.indexes {
+                indexes.forget();
+                indexes.note(columns_of(self.fresh));
+            }
             pg_sys::table_tuple_insert(self.table.raw(), self.fresh, command, 0, self.bulk);
-            let recheck = self.insert_index_tuples(false);
+            let recheck = self.insert_index_tuples(None);
             self.triggers.after_insert(self.fresh, recheck);
             self.end_change(recheck);
         }
@@ -234,7 +258,10 @@ impl RowWriter {
                     return self.suppressed();
                 }
             }
-            self.check_fresh(pg_sys::CmdType::CMD_UPDATE);
+            self.check(self.fresh, pg_sys::CmdType::CMD_UPDATE);
+            if let Some(indexes) = &mut self.indexes {
+                indexes.note_change(columns_of(self.current), columns_of(self.fresh));
+            }
             let (mut failure, mut lock_mode, mut update_indexes) = Default::default();
             let outcome = pg_sys::table_tuple_update(
                 self.table.raw(),
@@ -251,7 +278,11 @@ impl RowWriter {
             if !self.is_done(outcome) {
                 return self.moved();
             }
-            let recheck = if update_indexes { self.insert_index_tuples(true) } else { null_mut() };
+            let recheck = if update_indexes {
+                self.insert_index_tuples(Some(self.replaced()))
+            } else {
+                null_mut()
+            };
             self.triggers.after_update(self.current, self.fresh, recheck);
             self.end_change(recheck);
         }
@@ -295,23 +326,45 @@ impl RowWriter {
     /// Generated columns, then NOT NULL, CHECK and the partition's bounds.
     ///
     /// # Safety
-    /// `fresh` must hold a stored virtual row.
-    unsafe fn check_fresh(&mut self, command: pg_sys::CmdType::Type) {
+    /// The slot must hold a stored virtual row of the table.
+    unsafe fn check(&mut self, slot: *mut pg_sys::TupleTableSlot, command: pg_sys::CmdType::Type) {
         // SAFETY: the executor's own checks; the unbound function is guarded by hand, with no
         // destructor in scope.
         unsafe {
             if self.has_generated {
-                let (result, estate, fresh) = (self.result, self.estate, self.fresh);
+                let (result, estate) = (self.result, self.estate);
                 pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                    ExecComputeStoredGenerated(result, estate, fresh, command);
+                    ExecComputeStoredGenerated(result, estate, slot, command);
                 });
             }
             if self.has_constraints {
-                pg_sys::ExecConstraints(self.result, self.fresh, self.estate);
+                pg_sys::ExecConstraints(self.result, slot, self.estate);
             }
             if self.is_partition {
-                pg_sys::ExecPartitionCheck(self.result, self.fresh, self.estate, true);
+                pg_sys::ExecPartitionCheck(self.result, slot, self.estate, true);
             }
+        }
+    }
+
+    /// What is known of the row that `find` found.
+    ///
+    /// # Safety
+    /// `current` must hold it.
+    unsafe fn replaced(&self) -> Replaced {
+        let mut is_copy = false;
+        // SAFETY: the slot pins the row, and of its header only what does not change is read.
+        unsafe {
+            let tuple = pg_sys::ExecFetchSlotHeapTuple(self.current, false, &mut is_copy);
+            let header = &*(*tuple).t_data;
+            let writer = header.t_choice.t_heap.t_xmin;
+            let replaced = Replaced {
+                is_settled: !pg_sys::TransactionIdIsCurrentTransactionId(writer),
+                had_earlier: u32::from(header.t_infomask) & pg_sys::HEAP_UPDATED != 0,
+            };
+            if is_copy {
+                pg_sys::heap_freetuple(tuple);
+            }
+            replaced
         }
     }
 
@@ -319,25 +372,28 @@ impl RowWriter {
     ///
     /// # Safety
     /// `fresh` must have just been written to the table.
-    unsafe fn insert_index_tuples(&mut self, update: bool) -> *mut pg_sys::List {
+    unsafe fn insert_index_tuples(&mut self, replaced: Option<Replaced>) -> *mut pg_sys::List {
         // SAFETY: the indexes were opened with the result relation.
         unsafe {
-            if (*self.result).ri_NumIndices == 0 {
+            let (table, address) = (self.table.oid(), (*self.fresh).tts_tid);
+            if let Some(indexes) = &mut self.indexes {
+                let taken = indexes.insert(&[self.fresh], None, replaced);
+                let suspect = |taken: Taken| Suspect::new(table, taken.index, address);
+                self.suspects.extend(taken.into_iter().map(suspect));
                 return null_mut();
             }
+            let (result, estate, none) = (self.result, self.estate, null_mut());
+            let is_update = replaced.is_some();
             let recheck = pg_sys::ExecInsertIndexTuples(
-                self.result,
+                result,
                 self.fresh,
-                self.estate,
-                update,
+                estate,
+                is_update,
                 true,
-                null_mut(),
+                none,
                 null_mut(),
             );
-            if !recheck.is_null() {
-                let address = (*self.fresh).tts_tid;
-                self.suspects.extend(Suspect::of(self.table.oid(), recheck, address));
-            }
+            self.suspects.extend(Suspect::of(table, recheck, address));
             recheck
         }
     }
@@ -476,6 +532,23 @@ pub(super) unsafe fn result_relation(
 unsafe fn slot_values(slot: *mut pg_sys::TupleTableSlot) {
     // SAFETY: see above.
     unsafe { pg_sys::slot_getallattrs(slot) };
+}
+
+/// The columns of a row in a slot, taken apart.
+///
+/// # Safety
+/// The slot must hold the row for as long as its columns are used.
+unsafe fn columns_of<'a>(slot: *mut pg_sys::TupleTableSlot) -> Columns<'a> {
+    // SAFETY: see above.
+    unsafe {
+        if usize::try_from((*slot).tts_nvalid).unwrap_or(0)
+            < (*(*slot).tts_tupleDescriptor).natts as usize
+        {
+            slot_values(slot);
+        }
+        let (values, nulls) = slot_arrays(slot);
+        (&*values, &*nulls)
+    }
 }
 
 /// # Safety
