@@ -154,7 +154,8 @@ begin
     end if;
     return query
         with t as materialized (
-            select p.relid, p.name from (select distinct i.relid from unnest(items) i) r
+            select p.relid, p.name
+            from (select distinct i.relid from unnest(items) i where i.action <> 'outside') r
                 cross join lateral syncjournal.pack_table(r.relid) p)
         select t.name, i.row_id, i.action, i.reason
         from unnest(items) i join t using (relid)

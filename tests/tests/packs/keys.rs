@@ -156,3 +156,33 @@ fn local_keys_are_in_no_pack_and_references_find_their_rows() {
     ));
     assert_eq!(keyed.sqlstate, "42703", "{keyed:#?}");
 }
+
+/// Look-up tables of which only identities are known: their rows are referred to, and in no pack.
+#[test]
+fn rows_of_identity_only_tables_are_referred_to_by_uuid() {
+    let (dev, prod) = pair();
+    introduce(&[(&dev, "dev"), (&prod, "prod")]);
+    for (db, first) in [(&dev, 1), (&prod, 31)] {
+        db.exec(&format!(
+            "create table country (id serial primary key, code text not null unique);
+             select setval('country_id_seq', {first});
+             insert into country (code) values ('at'), ('no');
+             create table town (id uuid primary key, name text,
+                 country int not null references country);
+             select syncjournal.track_identity('country', natural_key => '{{code}}');
+             select syncjournal.track('town')"
+        ));
+    }
+    let id = project(7);
+    dev.exec(&format!("insert into town select '{id}', 'Oslo', id from country where code = 'no'"));
+    let pack = super::export(&dev, "{\"public.town\": \"*\"}", "{}");
+    assert!(super::rows(&pack, "country").is_empty(), "{pack:#}");
+    assert_eq!(actions(&import(&prod, &pack, "{}")), ["created"]);
+    let shown = "select name, code from town join country on country.id = country";
+    assert_eq!(dev.rows(shown), prod.rows(shown));
+    // A country that is not here is named.
+    prod.exec("delete from town; delete from country where code = 'no'");
+    let error = prod.expect_error(&call(&pack, "{}", false));
+    assert_eq!(error.sqlstate, "23000");
+    assert!(error.message.contains("of \"public.country\", which is neither here"), "{error:#?}");
+}
