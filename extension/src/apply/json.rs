@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::error::Failure;
 use crate::layout::Tracked;
+use crate::pg::query::{self, Arg, View};
 
 pub type JsonObject = serde_json::Map<String, serde_json::Value>;
 
@@ -35,10 +36,19 @@ pub fn given_columns(json: &str, columns: &[Column], table: &str) -> (Vec<bool>,
 }
 
 /// The object without its references, which are no values of the table's own columns.
-pub fn plain_json(mut object: JsonObject, columns: &[Column]) -> String {
+pub fn plain_json(json: &str, columns: &[Column]) -> String {
     let references = columns.iter().filter(|column| column.format == Format::Reference);
-    references.for_each(|column| drop(object.remove(&column.name)));
-    serde_json::Value::Object(object).to_string()
+    let names: Vec<&str> = references.map(|column| column.name.as_str()).collect();
+    if names.is_empty() { json.to_owned() } else { exchanged(json, &names, &JsonObject::new()) }
+}
+
+/// An object less some members and with others. By the server, whose numbers keep all their digits.
+fn exchanged(json: &str, without: &[&str], with: &JsonObject) -> String {
+    let sql = "select (($1::pg_catalog.jsonb - pg_catalog.string_to_array($2, E'\\x01')) \
+        || $3::pg_catalog.jsonb)::text";
+    let with = serde_json::to_string(with).unwrap_or_default();
+    let args = [Arg::Text(json), Arg::Text(&without.join("\u{1}")), Arg::Text(&with)];
+    query::first(View::Newest, sql, &args, |row| row.text(1)).flatten().unwrap_or_default()
 }
 
 /// The identity that an object gives a reference; an error for what is none.
@@ -74,10 +84,8 @@ pub fn travelling_json<'a>(
     kept: &[String],
     references: impl Iterator<Item = (&'a str, Option<RowId>)>,
 ) -> String {
-    let Ok(mut object) = serde_json::from_str::<JsonObject>(json) else { return json.to_owned() };
-    kept.iter().for_each(|column| drop(object.remove(column)));
-    for (column, identity) in references {
-        object.insert(column.to_owned(), identity.map(|id| id.to_string()).into());
-    }
-    serde_json::Value::Object(object).to_string()
+    let identity = |id: RowId| serde_json::Value::from(id.to_string());
+    let references = references.map(|(column, id)| (column.to_owned(), id.map(identity).into()));
+    let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
+    exchanged(json, &kept, &references.collect())
 }

@@ -473,7 +473,7 @@ impl Target {
         let tracked = tracked_root(self.root);
         let columns = &self.layout().columns;
         let (given, object) = given_columns(json, columns, &catalog::qualified_name(self.root));
-        let json = &plain_json(object.clone(), columns);
+        let json = &plain_json(json, columns);
         let names = columns.iter().map(|column| format!("(r).{}", quote(&column.name)));
         let sql = format!(
             "select {} from (select pg_catalog.jsonb_populate_record(null::{}.{}, \

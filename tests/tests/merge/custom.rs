@@ -39,6 +39,23 @@ fn the_function_sees_base_local_and_remote() {
 }
 
 #[test]
+fn numbers_that_a_function_gives_keep_all_their_digits() {
+    let (a, b, _c) = named();
+    function(
+        &[&a, &b],
+        "return case when (local ->> 'price')::numeric > (remote ->> 'price')::numeric
+             then local else remote end;",
+    );
+    set(&a, "price = 1");
+    set(&b, "price = 12345678901234567890.123456789000");
+    spread(&[&a, &b]);
+    for db in [&a, &b] {
+        let price = db.text("select price::text from item");
+        assert_eq!(price, "12345678901234567890.123456789000");
+    }
+}
+
+#[test]
 fn a_function_that_answers_otherwise_on_every_node_ends_all_the_same() {
     let (a, b, c) = named();
     let nodes = [&a, &b, &c];
