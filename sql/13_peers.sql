@@ -20,7 +20,9 @@ create table syncjournal.registered_peer (
     -- The peer said that it had this, in a set of its own that is applied here: whatever it had got
     -- of that elsewhere has come too, and comes no more.
     has_said pg_snapshot,
-    registered_at timestamptz not null default pg_catalog.now()
+    registered_at timestamptz not null default pg_catalog.now(),
+    -- The peer was restored from a backup: what came from it before this transaction, it may lack.
+    resend_before xid8 not null default '0'
 );
 
 -- How far this database has come with each source: everything visible in the source's snapshot is
@@ -30,7 +32,10 @@ create table syncjournal.received (
     snapshot pg_snapshot,
     set_id uuid,
     part int4,
-    received_at timestamptz not null default pg_catalog.now()
+    received_at timestamptz not null default pg_catalog.now(),
+    -- The source was restored from a backup, and has not come under its new tag yet: what it was then
+    -- says nothing of what it is.
+    doubted boolean not null default false
 );
 
 -- Sets made for a peer and sets applied from one.

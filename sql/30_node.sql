@@ -7,6 +7,22 @@ as $$
     select ('x' || left(node_id::text, 8))::bit(32)::int4 & x'7fffffff'::int4
 $$;
 
+-- The tags that a node goes on under when it is restored from a backup, one time after the other.
+-- They follow from its id, so that whoever ranks nodes (policy node_priority) knows them all.
+create function syncjournal.later_tag(node_id uuid, restored int4) returns int4
+language sql immutable strict set search_path = pg_catalog, pg_temp
+as $$
+    select ('x' || left(md5(node_id::text || restored), 8))::bit(32)::int4 & x'7fffffff'::int4
+$$;
+
+-- Every tag that a node may write under, as far as anybody will ever restore it.
+create function syncjournal.all_tags(node_id uuid) returns setof int4
+language sql immutable strict set search_path = pg_catalog, pg_temp
+as $$
+    select syncjournal.tag_of(node_id)
+    union all select syncjournal.later_tag(node_id, n) from generate_series(1, 20) n
+$$;
+
 -- Whether this database is a copy of the one that took the identity up: createdb -T makes another
 -- database, pg_upgrade another cluster. A base backup cannot be told from its original: that shows
 -- when the two meet.
@@ -95,7 +111,7 @@ begin
                 hint = 'Name it by syncjournal.create_node(name).';
     end if;
     delete from syncjournal.local_node;
-    update syncjournal.registered_peer set confirmed = null, has_said = null;
+    update syncjournal.registered_peer set confirmed = null, has_said = null, resend_before = '0';
     update syncjournal.journal set xid = pg_current_xact_id() where xid > pg_current_xact_id();
     update syncjournal.pruned set snapshot = pg_current_snapshot()
     where pg_snapshot_xmax(snapshot) > pg_snapshot_xmax(pg_current_snapshot());

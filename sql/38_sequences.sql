@@ -71,8 +71,12 @@ begin
                 hint = 'Make the sequence and its column bigint, or track the table with'
                     ' keys => ''local''.';
     end if;
-    execute format('alter sequence %s increment by %s restart with %s',
-        sequence, way * stripe_of, next_value);
+    -- Where it starts, too: TRUNCATE ... RESTART IDENTITY goes there.
+    execute format('alter sequence %s increment by %s start with %s restart with %s',
+        sequence, way * stripe_of,
+        s.seqstart + way * mod(
+            mod(way * (stripe_position - s.seqstart), stripe_of) + stripe_of, stripe_of),
+        next_value);
     return next_value;
 end
 $$;

@@ -98,7 +98,7 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
     select pg_current_snapshot(), pg_current_wal_insert_lsn(), (
         select coalesce(jsonb_object_agg(r.node_id, r.snapshot), '{}')
-        from syncjournal.received r where r.snapshot is not null)
+        from syncjournal.received r where r.snapshot is not null and not r.doubted)
 $$;
 
 -- What logical decoding reads: inserts into the journal, whichever segment they go to.

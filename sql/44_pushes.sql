@@ -37,8 +37,9 @@ begin
                 left join %s t on t.%I = c.row_id
                 left join syncjournal.tombstone d
                     on d.relation_id = $4 and d.row_id = c.row_id and t.%3$I is null
-                left join syncjournal.known_node k
-                    on k.node_tag = syncjournal.version_node(c.version)
+                left join syncjournal.known_tag g
+                    on g.node_tag = syncjournal.version_node(c.version)
+                left join syncjournal.known_node k using (node_id)
              where c.version = coalesce(t.sync_version, d.version)
              order by c.version',
             (select format('%I.%I', n.nspname, c.relname) from pg_class c

@@ -86,6 +86,21 @@ as $$
             'no entry is from the future') v
 $$;
 
+-- Nodes that went back to an earlier state, this one among them.
+create function syncjournal.check_restored()
+returns table (check_name text, severity text, detail text, hint text)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+    select v.* from syncjournal.verdict('restored', 'warning',
+        (select string_agg(format('Node "%s" was restored from a backup: noticed %s.',
+            k.node_name, f.until), ' ' order by f.until)
+         from syncjournal.former_tag f join syncjournal.known_node k using (node_id)
+         where f.until > now() - interval '1 day'),
+        'What its peers had from it comes back by itself; compare by syncjournal.digest(). What'
+            ' nobody had is gone with the database.',
+        'no node was restored from a backup of late') v
+$$;
+
 create function syncjournal.check_tables()
 returns table (check_name text, severity text, detail text, hint text)
 language sql stable set search_path = pg_catalog, pg_temp
@@ -208,6 +223,7 @@ returns table (check_name text, severity text, detail text, hint text)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
     select * from syncjournal.check_node()
+    union all select * from syncjournal.check_restored()
     union all select * from syncjournal.check_server()
     union all select * from syncjournal.check_tables()
     union all select * from syncjournal.check_rules()

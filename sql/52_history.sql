@@ -9,7 +9,8 @@ select j.frame, y.relation_id, u.version, u.prev, u.merged,
 from syncjournal.journal j
     join syncjournal.relation_layout y on y.layout_id = j.layout
     cross join lateral syncjournal.unfold_frame(j.frame, j.layout, j.data) u
-    left join syncjournal.known_node k on k.node_tag = syncjournal.version_node(u.version);
+    left join syncjournal.known_tag t on t.node_tag = syncjournal.version_node(u.version)
+    left join syncjournal.known_node k using (node_id);
 
 create view syncjournal.change as
 select version, prev, merged, changed_at, node, xid, relation, row_id, op, old, new

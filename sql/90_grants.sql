@@ -93,3 +93,11 @@ grant execute on function
     syncjournal.restrict_peer(text, text, text[], text),
     syncjournal.alter_node(int4, text, text, text)
 to syncjournal_admin;
+
+-- Nodes that were restored from a backup.
+grant select on syncjournal.known_tag to syncjournal_reader;
+grant execute on function
+    syncjournal.reached(uuid), syncjournal.meet(text, pg_snapshot, uuid, timestamptz),
+    syncjournal.was_restored(timestamptz)
+to syncjournal_agent;
+grant execute on function syncjournal.rejoin() to syncjournal_admin;

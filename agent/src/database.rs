@@ -43,6 +43,13 @@ impl Database {
         })
     }
 
+    /// Asks anew who this is: the node may go on under another tag.
+    pub(crate) async fn identify_again(&mut self) -> Result<()> {
+        let again = identity(&self.session).await.map_err(|error| self.explain(error))?;
+        (self.identity, self.instance) = (again.0, again.1);
+        Ok(())
+    }
+
     /// Says of an error at which node it happened, and what helps where the server does not.
     pub(crate) fn explain(&self, error: impl Into<Error>) -> Error {
         let Node { name, endpoint } = &*self.node;

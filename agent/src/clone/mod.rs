@@ -157,7 +157,7 @@ async fn clone_flow(flow: &Flow, options: Options) -> Result<CloneReport> {
         destination.set_sequence(&sequence).await?;
     }
     let completed = destination.complete(&snapshot.text).await?;
-    align(&ends).await?;
+    align(&mut ends).await?;
     confirm(flow, &ends, &snapshot.text, &completed).await?;
     ends.release().await?;
     Ok(report(flow, &snapshot, &shared, runs, &completed))

@@ -3,8 +3,9 @@
 use super::activity::{Activity, show};
 use super::ends::Ends;
 use super::feed::{Feed, POSITION_EVERY, Turn};
+use super::meeting::align;
 use super::state::{Event, State};
-use super::windows::{align, bring, bring_all};
+use super::windows::{bring, bring_all};
 use crate::config::Flow;
 use crate::error::{Error, Kind, Result};
 use crate::net::SessionName;
@@ -100,7 +101,7 @@ impl<'a> Live<'a> {
         if !self.ends.is_open().await? {
             return Ok(Event::Deactivated);
         }
-        Ok(Event::Connected { has_position: align(&self.ends).await? })
+        Ok(Event::Connected { has_position: align(&mut self.ends).await? })
     }
 
     async fn first_sync(&mut self) -> Result<Event> {

@@ -9,6 +9,7 @@ mod ends;
 mod extras;
 mod feed;
 mod live;
+mod meeting;
 mod run;
 mod state;
 mod sync;
@@ -16,7 +17,7 @@ mod windows;
 
 pub(crate) use activity::{activity_of, is_claimed};
 pub(crate) use ends::Ends;
+pub(crate) use meeting::align;
 pub(crate) use run::keep_running;
 pub(crate) use state::State;
 pub(crate) use sync::{FlowReport, sync_flow, try_flow};
-pub(crate) use windows::align;

@@ -2,8 +2,9 @@
 
 use super::ends::Ends;
 use super::extras::{self, ExtraReport};
+use super::meeting::align;
 use super::state::SMALL_WINDOW_BYTES;
-use super::windows::{align, bring, bring_all};
+use super::windows::{bring, bring_all};
 use crate::config::Flow;
 use crate::error::Result;
 use crate::net::SessionName;
@@ -78,7 +79,7 @@ pub(crate) async fn sync_flow(
         report.unsettled = ends.target.unsettled(&ends.target_peer).await?;
         return Ok(report);
     }
-    report.first_sync = !align(&ends).await?;
+    report.first_sync = !align(&mut ends).await?;
     if full || report.first_sync {
         let (window, extras) = bring_all(&mut ends, stop).await?;
         report.extras = extras;

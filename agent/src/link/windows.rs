@@ -50,15 +50,3 @@ pub(super) async fn bring_all(
     let extras = extras::handle(ends).await?;
     Ok((bring(ends, WindowMode::Full, stop).await?, extras))
 }
-
-/// Tells the source how far its peer really is, before the first window: the last confirmation may
-/// have been lost with the agent.
-pub(crate) async fn align(ends: &Ends) -> Result<bool> {
-    match ends.position().await? {
-        Some(position) => {
-            ends.source.confirm_position(&position).await?;
-            Ok(true)
-        }
-        None => Ok(false),
-    }
-}

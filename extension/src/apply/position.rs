@@ -84,6 +84,7 @@ impl Position {
         let covered = header.from.is_empty()
             || self.snapshot.as_ref().is_some_and(|here| here.covers(&header.from));
         if !covered {
+            self.check_restored(header);
             let here = self.snapshot.as_ref().map_or("nothing".to_owned(), |snapshot| {
                 format!("everything up to snapshot {snapshot}")
             });
@@ -94,8 +95,32 @@ impl Position {
             .detail(format!("From node \"{}\" this database has {here}.", header.source.name))
             .hint(
                 "Apply the set that leads there first, or have the source make a full set: \
-                    syncjournal.prep_sync(name, mode => 'full').",
+                    syncjournal.prep_sync(name, mode => 'full'). If this database was restored from a \
+                    backup, say so first: select syncjournal.rejoin().",
             )
+            .raise();
+        }
+    }
+
+    /// The source has had more of this database than there is: it is an earlier state of itself.
+    fn check_restored(&self, header: &Header) {
+        let Some(received) = header.received.as_ref().map(ToString::to_string) else { return };
+        let sql = "select where pg_catalog.pg_snapshot_xmax($1::pg_snapshot) \
+            > pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())";
+        if query::run(View::Newest, sql, &[Arg::Text(&received)], |_| ()) > 0 {
+            let name = &header.source.name;
+            Failure::new(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "this database was restored from a backup",
+            )
+            .detail(format!(
+                "Node \"{name}\" has had everything up to snapshot {received} of it, which it has \
+                    not reached again."
+            ))
+            .hint(format!(
+                "Say so: select syncjournal.rejoin(). Then bring a set to \"{name}\": it will send \
+                    back what it has of this node."
+            ))
             .raise();
         }
     }
@@ -150,7 +175,8 @@ fn out_of_order(header: &Header, next: u32) -> ! {
 /// The source says what it has of ours: the sets that led there need no other confirmation.
 ///
 /// Only with the last part, so that no lock of it is held while others are waited for. A position
-/// that lies in this database's future speaks of another history and confirms nothing.
+/// that lies in this database's future speaks of another history and confirms nothing; nor, once it
+/// was restored from a backup, does one that is of no set made since.
 pub fn confirm_what_arrived(header: &Header, peer_id: i16) {
     let Some(received) = header.received.as_ref().filter(|_| header.part == header.parts) else {
         return;
@@ -166,7 +192,12 @@ pub fn confirm_what_arrived(header: &Header, peer_id: i16) {
         from (select $2::pg_snapshot) s (said) \
         where p.peer_id = $1 and p.has_said::text is distinct from $2 \
             and pg_catalog.pg_snapshot_xmax(said) \
-                <= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())",
+                <= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) \
+            and not exists (select from syncjournal.local_node l \
+                where l.rejoined_at is not null and not exists (\
+                    select from syncjournal.set_log s where s.peer_id = p.peer_id \
+                        and s.direction = 'sent' and s.made_at > l.rejoined_at \
+                        and syncjournal.snapshot_covers(said, s.to_snapshot)))",
         &args,
     );
     query::execute(

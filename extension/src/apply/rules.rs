@@ -99,7 +99,9 @@ fn policy(name: &str) -> Policy {
 }
 
 fn preferred_nodes() -> Vec<u32> {
-    let sql = "select node_tag from syncjournal.preferred_node order by place";
+    let sql = "select tag from syncjournal.preferred_node p, \
+            lateral syncjournal.all_tags(p.node_id) with ordinality as t (tag, n) \
+        order by p.place, n";
     let mut tags = Vec::new();
     query::run(View::Newest, sql, &[], |row| tags.extend(row.int4(1).map(|tag| tag as u32)));
     tags

@@ -75,7 +75,7 @@ pub fn admit(header: &Header, allow_backward: bool) -> Source {
     }
     gates::check_rank(header, allow_backward);
     let source = registered(header);
-    remember(from);
+    remember(header);
     gates::remember_rank(header);
     source
 }
@@ -195,7 +195,8 @@ fn registered(header: &Header) -> Source {
 }
 
 /// Notes the node that the source is.
-fn remember(from: &NodeInfo) {
+fn remember(header: &Header) {
+    let from = &header.source;
     let args =
         [Arg::Uuid(*from.node_id.as_bytes()), Arg::Int4(from.tag as i32), Arg::Text(&from.name)];
     let known = "select from syncjournal.known_node \
@@ -203,21 +204,60 @@ fn remember(from: &NodeInfo) {
     if query::run(View::Newest, known, &args, |_| ()) > 0 {
         return;
     }
-    let clash = "select node_name from syncjournal.known_node \
-        where node_tag = $2 and node_id <> $1 and $3 <> ''";
-    let other = query::first(View::Newest, clash, &args, |row| row.text(1).unwrap_or_default());
-    if let Some(other) = other {
-        Failure::new(
-            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("nodes \"{}\" and \"{other}\" write versions under the same tag", from.name),
-        )
-        .hint("Give one of the two a new identity by syncjournal.adopt_clone(name).")
-        .raise();
-    }
+    check_tag(from, &args);
+    rejoined(header);
     query::execute(
         "insert into syncjournal.known_node (node_id, node_tag, node_name) values ($1, $2, $3) \
-        on conflict (node_id) do update \
-        set node_tag = excluded.node_tag, node_name = excluded.node_name",
+        on conflict (node_id) do update set node_name = excluded.node_name",
         &args,
+    );
+}
+
+/// No two write under one tag, and nobody under one that was given up.
+fn check_tag(from: &NodeInfo, args: &[Arg<'_>; 3]) {
+    let state = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+    let clash = "select k.node_name from syncjournal.known_tag t \
+            join syncjournal.known_node k using (node_id) \
+        where t.node_tag = $2 and t.node_id <> $1 and $3 <> ''";
+    let other = query::first(View::Newest, clash, args, |row| row.text(1).unwrap_or_default());
+    if let Some(other) = other {
+        let message =
+            format!("nodes \"{}\" and \"{other}\" write versions under the same tag", from.name);
+        Failure::new(state, message)
+            .hint("Give one of the two a new identity by syncjournal.adopt_clone(name).")
+            .raise();
+    }
+    let former = "select until::text from syncjournal.former_tag \
+        where node_tag = $2 and node_id = $1 and $3 <> ''";
+    let until = query::first(View::Newest, former, args, |row| row.text(1).unwrap_or_default());
+    if let Some(until) = until {
+        let message = format!("node \"{}\" goes on as another since {until}", from.name);
+        Failure::new(state, message)
+            .detail(
+                "It was restored from a backup then. This set is older, or of a copy that has \
+                    stayed behind.",
+            )
+            .hint(
+                "Make a new set; a copy takes a name of its own by syncjournal.adopt_clone(name).",
+            )
+            .raise();
+    }
+}
+
+/// A known node that comes under another tag was restored from a backup.
+fn rejoined(header: &Header) {
+    let (begins, received) =
+        (header.from.to_string(), header.received.as_ref().map(ToString::to_string));
+    query::execute(
+        "select syncjournal.source_rejoined($1, $2, \
+            case when $3 then null else $4::pg_snapshot end, $5::pg_snapshot) \
+        from syncjournal.known_node where node_id = $1 and node_tag <> $2",
+        &[
+            Arg::Uuid(*header.source.node_id.as_bytes()),
+            Arg::Int4(header.source.tag as i32),
+            Arg::Bool(header.from.is_empty()),
+            Arg::Text(&begins),
+            received.as_deref().map_or(Arg::NoText, Arg::Text),
+        ],
     );
 }

@@ -42,6 +42,8 @@ pub struct Peer {
     direction: String,
     pub active: bool,
     confirmed: Option<Snapshot>,
+    /// What came from it before this transaction it may have lost.
+    pub resend_before: String,
 }
 
 impl Request {
@@ -140,7 +142,8 @@ pub fn local_node() -> NodeInfo {
 
 fn sendable_peer(name: &str, asked: Asked) -> Peer {
     let sql = "select peer_id, node_id, pg_catalog.array_to_string(include, E'\\x01'), \
-        pg_catalog.array_to_string(exclude, E'\\x01'), direction, active, confirmed::text \
+        pg_catalog.array_to_string(exclude, E'\\x01'), direction, active, confirmed::text, \
+            resend_before::text \
         from syncjournal.registered_peer where peer_name = $1";
     let read = |row: &Row| Peer {
         peer_id: row.int2(1).unwrap_or_default(),
@@ -151,6 +154,7 @@ fn sendable_peer(name: &str, asked: Asked) -> Peer {
         direction: row.text(5).unwrap_or_default(),
         active: row.bool(6).unwrap_or_default(),
         confirmed: row.text(7).and_then(|text| Snapshot::from_str(&text).ok()),
+        resend_before: row.text(8).unwrap_or_default(),
     };
     let peer = query::first(View::Statement, sql, &[Arg::Text(name)], read).unwrap_or_else(|| {
         Failure::new(
@@ -219,7 +223,7 @@ fn position(peer: &Peer) -> Snapshot {
 /// How far this database has come with the peer.
 fn received_from(peer: &Peer) -> Option<Snapshot> {
     let node = Arg::Uuid(*peer.node_id?.as_bytes());
-    let sql = "select snapshot::text from syncjournal.received where node_id = $1";
+    let sql = "select snapshot::text from syncjournal.received where node_id = $1 and not doubted";
     let text = query::first(View::Statement, sql, &[node], |row| row.text(1)).flatten()?;
     Snapshot::from_str(&text).ok()
 }

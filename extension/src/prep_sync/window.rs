@@ -24,7 +24,7 @@ const FRAMES: &str = "select j.frame, j.xid, \
     from syncjournal.journal j \
     where (j.xid >= $1::xid8 and j.xid < $2::xid8 and j.xid <> all ($3::xid8[]) \
             or j.xid = any ($4::xid8[])) \
-        and j.origin <> $5 and j.layout = any ($6::int4[]) \
+        and (j.origin <> $5 or j.xid < $7::xid8) and j.layout = any ($6::int4[]) \
     order by ended, j.xid, j.frame";
 
 /// Reads a window.
@@ -55,6 +55,7 @@ impl WindowSource {
                 Arg::Text(&args[3]),
                 Arg::Int2(request.peer.peer_id),
                 Arg::Text(&args[4]),
+                Arg::Text(&request.peer.resend_before),
             ],
         );
         Self { cursor, batch: VecDeque::new(), exhausted: false }

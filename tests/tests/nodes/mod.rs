@@ -1,4 +1,5 @@
-//! Nodes and their doubles: sequences that take turns, and copies of a database.
+//! Nodes and their doubles: sequences that take turns, copies of a database, and one that was restored.
 
 mod copies;
+mod restored;
 mod sequences;

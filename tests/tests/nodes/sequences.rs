@@ -61,6 +61,8 @@ fn two_nodes_take_turns() {
     hq.exec("create table late (id serial primary key); select syncjournal.track('late')");
     hq.exec("insert into late default values; insert into late default values");
     assert_eq!(hq.column::<i32>("select id from late order by 1"), [1, 3]);
+    branch.exec("truncate item restart identity; insert into item (label) values ('first')");
+    assert_eq!(branch.query_one::<i32>("select id from item"), 2);
     hq.exec("select syncjournal.stripe_sequences(1, 1)");
     hq.exec("insert into late default values");
     assert_eq!(hq.column::<i32>("select id from late order by 1"), [1, 3, 4]);

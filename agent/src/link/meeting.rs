@@ -1,0 +1,101 @@
+//! Both ends say how far they are with each other, before the first window: the last confirmation
+//! may have been lost with an agent, and one of the two may have been restored from a backup.
+
+use super::ends::Ends;
+use crate::error::{Error, Result};
+use tokio_postgres::Row;
+
+/// Who turned out to be an earlier state of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Restored {
+    Nobody,
+    Source,
+    Target,
+}
+
+/// What the target knows of the source.
+struct Reached {
+    snapshot: String,
+    newest: Option<uuid::Uuid>,
+    at: String,
+}
+
+/// Tells the source how far its peer really is. Whether that has anything of it yet.
+pub(crate) async fn align(ends: &mut Ends) -> Result<bool> {
+    let Some(reached) = reached(ends).await? else { return Ok(false) };
+    let (restored, known_at, has_position) = meet(ends, &reached).await?;
+    match restored {
+        Restored::Nobody => {}
+        Restored::Source => {
+            ends.source.database.identify_again().await?;
+            tracing::warn!(
+                node = ends.source.database.node.name,
+                "was restored from a backup: it goes on from what its peer had confirmed by then"
+            );
+        }
+        Restored::Target => {
+            let rejoined = ends
+                .target
+                .database
+                .session
+                .query_one(
+                    "select syncjournal.was_restored(coalesce($1::text::timestamptz, now()))",
+                    &[&known_at],
+                )
+                .await
+                .and_then(|row| row.try_get::<_, bool>(0))
+                .map_err(|error| ends.target.explain(error))?;
+            tracing::warn!(
+                node = ends.target.database.node.name,
+                rejoined,
+                "has less than it had: it is sent again what came since, its own entries too"
+            );
+        }
+    }
+    Ok(has_position)
+}
+
+async fn reached(ends: &Ends) -> Result<Option<Reached>> {
+    let source = ends.source.database.identity.node_id;
+    let row = ends
+        .target
+        .database
+        .session
+        .query_opt(
+            "select r.snapshot::text, r.newest, r.reached_at::text
+             from syncjournal.reached($1) r where r.snapshot is not null",
+            &[&source],
+        )
+        .await
+        .map_err(|error| ends.target.explain(error))?;
+    let read = |row: Row| -> std::result::Result<Reached, tokio_postgres::Error> {
+        Ok(Reached { snapshot: row.try_get(0)?, newest: row.try_get(1)?, at: row.try_get(2)? })
+    };
+    row.map(read).transpose().map_err(|error| ends.target.explain(error))
+}
+
+async fn meet(ends: &Ends, reached: &Reached) -> Result<(Restored, Option<String>, bool)> {
+    let source = &ends.source;
+    let row = source
+        .database
+        .session
+        .query_one(
+            "select m.restored, m.known_at::text, m.has_position
+             from syncjournal.meet($1, $2::text::pg_catalog.pg_snapshot, $3,
+                 $4::text::timestamptz) m",
+            &[&source.peer, &reached.snapshot, &reached.newest, &reached.at],
+        )
+        .await
+        .map_err(|error| source.explain(error))?;
+    let read = || -> std::result::Result<(String, Option<String>, bool), tokio_postgres::Error> {
+        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+    };
+    let (who, known_at, has_position) = read().map_err(|error| source.explain(error))?;
+    let restored = match who.as_str() {
+        "none" => Restored::Nobody,
+        "source" => Restored::Source,
+        "peer" => Restored::Target,
+        other => return Err(Error::protocol(format!("a meeting came to \"{other}\""))),
+    };
+    Ok((restored, known_at, has_position))
+}
