@@ -46,10 +46,20 @@ create table syncjournal.pending_reference (
     primary key (relation_id, row_id, carrier)
 );
 
+-- The local keys of rows that a peer's delete took, as long as the tombstone is there: a row that
+-- comes back gets its own again.
+create table syncjournal.gone_key (
+    relation_id int4 not null references syncjournal.tracked_relation on delete cascade,
+    row_id uuid not null,
+    own_key text not null,
+    primary key (relation_id, row_id)
+);
+
 create index pending_reference_relation_id on syncjournal.pending_reference (relation_id);
 create index pending_reference_parent on syncjournal.pending_reference (parent);
 
 select pg_catalog.pg_extension_config_dump('syncjournal.pending_reference', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.gone_key', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.relation_key', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.relation_reference', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.identity_relation', '');

@@ -14,7 +14,7 @@ use syncjournal_core::{RelationLayout, RowId, Version};
 use super::fill::{assign, fill_defaults, given, identify, set_version, two};
 use super::foreign_keys::{ForeignKeys, Touched, Watcher};
 use super::json::{given_columns, identity_of, plain_json, references_of, travelling_json};
-use super::references::{Parents, Pending};
+use super::references::{GoneKeys, OldKey, Parents, Pending};
 use super::run::Run;
 use crate::capture;
 use crate::error::{Failure, corrupted};
@@ -63,6 +63,7 @@ pub struct Target {
     blamed: Option<RowId>,
     /// What the entry in hand refers to.
     parents: Parents,
+    gone: GoneKeys,
 }
 
 /// A partitioned table. Its own defaults and identity columns count, not those of the partitions.
@@ -107,6 +108,7 @@ impl Target {
             touched: Touched::default(),
             blamed: None,
             parents: Parents::of(tracked),
+            gone: GoneKeys::of(tracked),
         };
         if root.is_partitioned() {
             let router = Router::open(&root);
@@ -205,10 +207,8 @@ impl Target {
         row: RowId,
         values: impl Iterator<Item = Assignment<'a>>,
     ) -> bool {
-        let tracked = &self.leaves.first().map(|leaf| Rc::clone(&leaf.tracked));
-        tracked.as_ref().is_some_and(|tracked| {
-            tracked.has_references && self.parents.are_missing(tracked, row, values)
-        })
+        let Some(leaf) = self.leaves.first() else { return false };
+        leaf.tracked.has_references && self.parents.are_missing(&leaf.tracked, row, values)
     }
 
     /// Whether a reference of the current row points anywhere.
@@ -225,11 +225,9 @@ impl Target {
     }
 
     fn look_up_parents<'a>(&mut self, row: RowId, values: impl Iterator<Item = Assignment<'a>>) {
-        let Some(tracked) = self.leaves.first().map(|leaf| Rc::clone(&leaf.tracked)) else {
-            return;
-        };
-        if tracked.has_references {
-            self.parents.look_up(&tracked, row, values);
+        let Some(leaf) = self.leaves.first() else { return };
+        if leaf.tracked.has_references {
+            self.parents.look_up(&leaf.tracked, row, values);
         }
     }
 
@@ -285,8 +283,9 @@ impl Target {
         values: impl Iterator<Item = Assignment<'a>> + Clone,
     ) -> Written {
         self.look_up_parents(row, values.clone());
+        let old_key = self.gone.take(self.relation_id, row);
         let _owner = RunAs::restricted(self.owner);
-        let (place, whole) = self.leaf_for_insert(row, version, values.clone());
+        let (place, whole) = self.leaf_for_insert(row, version, (values.clone(), old_key.as_ref()));
         let leaf = &mut self.leaves[place];
         let Leaf { writer, tracked, defaults, watcher, of_root } = leaf;
         let (datums, nulls) = writer.fresh();
@@ -299,6 +298,7 @@ impl Target {
             }
         } else {
             fill_defaults(tracked, defaults, (&mut *datums, &mut *nulls), values.clone());
+            old_key.iter().for_each(|key| key.set(tracked, datums, nulls));
             assign((tracked, &self.parents, row), datums, nulls, values);
             identify(tracked, datums, nulls, row, version);
         }
@@ -385,6 +385,8 @@ impl Target {
 
     /// Deletes the current row.
     pub fn delete(&mut self) -> Written {
+        let leaf = &self.leaves[self.at];
+        self.gone.remember(&leaf.tracked, leaf.writer.current());
         let _owner = RunAs::restricted(self.owner);
         self.remove()
     }
@@ -512,7 +514,7 @@ impl Target {
         &mut self,
         row: RowId,
         version: Version,
-        values: impl Iterator<Item = Assignment<'a>> + Clone,
+        (values, old_key): (impl Iterator<Item = Assignment<'a>> + Clone, Option<&OldKey>),
     ) -> (usize, Option<WholeRow>) {
         let Some(Partitioned { root, router, defaults }) = &mut self.partitioned else {
             return (0, None);
@@ -521,6 +523,7 @@ impl Target {
         let (datums, nulls) = router.row();
         nulls.fill(true);
         fill_defaults(&tracked, defaults, (&mut *datums, &mut *nulls), values.clone());
+        old_key.iter().for_each(|key| key.set(&tracked, datums, nulls));
         assign((&tracked, &self.parents, row), datums, nulls, values);
         identify(&tracked, datums, nulls, row, version);
         let whole = (datums.to_vec(), nulls.to_vec());

@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
+use super::catalog::Attribute;
 use super::parent::{Key, KeyType, Parent, Sight};
+use super::row_view::RowView;
 
 /// What stands in an entry for a row that could not be found.
 pub const LOST: [u8; 16] = [0; 16];
@@ -182,6 +184,31 @@ impl Reference {
     pub fn set_to_itself(&self, values: &mut [Datum], nulls: &mut [bool], own: &[usize]) {
         let key = Key(own.iter().map(|number| values[number - 1]).collect());
         self.set(values, nulls, Some(&key));
+    }
+}
+
+/// An integer column that is this database's own.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnKey {
+    number: usize,
+    type_oid: Oid,
+}
+
+impl OwnKey {
+    pub fn of(attribute: &Attribute) -> Self {
+        Self { number: attribute.number, type_oid: attribute.type_oid }
+    }
+
+    pub fn read(self, row: RowView<'_>) -> Option<i64> {
+        let (values, nulls) = row.columns();
+        let place = self.number - 1;
+        (!nulls[place]).then(|| integer(values[place], self.type_oid)).flatten()
+    }
+
+    pub fn write(self, values: &mut [Datum], nulls: &mut [bool], value: i64) {
+        if let Some(value) = convert(Datum::from(value), pg_sys::INT8OID, self.type_oid) {
+            (values[self.number - 1], nulls[self.number - 1]) = (value, false);
+        }
     }
 }
 
