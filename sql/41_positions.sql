@@ -82,6 +82,12 @@ as $$
     from syncjournal.received r where r.node_id = source_node
 $$;
 
+-- Agents apply without waiting for the disk at each commit. What was written up to this place in the
+-- WAL (null: by now) is on it, and at synchronous standbys, when this returns.
+create function syncjournal.make_durable(written int8) returns void
+volatile language c security definer set search_path = pg_catalog, pg_temp
+as 'MODULE_PATHNAME', 'make_durable_wrapper';
+
 create function syncjournal.layout_definition(layout_id int4) returns bytea
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$

@@ -110,6 +110,22 @@ impl Database {
         Ok(())
     }
 
+    /// From here on commits of this session do not wait for the disk, unless a person has set that
+    /// for the role, the database or in the connection string. What is brought, and the position it
+    /// leads to, commit together: a crash loses both or neither.
+    pub(crate) async fn commit_without_waiting(&self) -> Result<()> {
+        self.session
+            .execute(
+                "select pg_catalog.set_config(s.name, 'off', false) from pg_catalog.pg_settings s
+                 where s.name = 'synchronous_commit'
+                     and s.source not in ('client', 'user', 'database', 'database user')",
+                &[],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        Ok(())
+    }
+
     /// Takes the flow from `source` for this session; two agents on one flow would get in each
     /// other's way. False where another session has it.
     pub(crate) async fn claim(&self, source: Uuid) -> Result<bool> {

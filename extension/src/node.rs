@@ -1,15 +1,16 @@
 //! Which node this database is: the tag that goes into every version written here.
 
 use std::cell::Cell;
+use std::ffi::CStr;
 use std::ops::ControlFlow;
 
 use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::prelude::*;
+use uuid::Uuid;
 
 use crate::error::{Failure, is_copy, not_installed};
-use crate::pg::query::{self, Arg, View};
-use crate::pg::table::{Key, Table};
+use crate::pg::table::{Found, Key, Table};
 use crate::pg::{catalog, invalidation};
 
 /// The tag, and the table it was read from.
@@ -28,43 +29,83 @@ pub fn tag() -> u32 {
     if let Some(known) = KNOWN.get() {
         return known.tag;
     }
-    let known = read().unwrap_or_else(|| {
-        Failure::new(
-            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "this database has no name among the nodes yet",
-        )
-        .hint("Name it first: select syncjournal.create_node('name').")
-        .raise()
-    });
+    let known = read().unwrap_or_else(|| unnamed());
     KNOWN.set(Some(known));
     known.tag
 }
 
+/// A node that this database has heard of.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Node {
+    pub node_id: Uuid,
+    pub tag: u32,
+    pub name: String,
+}
+
+/// This database; an error where it is a copy of the one that got this identity.
+pub fn here() -> Node {
+    let local = local().unwrap_or_else(|| unnamed());
+    let node = known(local.node_id).unwrap_or_else(|| unnamed());
+    if local.database != catalog::own_database() || local.system != catalog::own_system() {
+        is_copy(&node.name).raise();
+    }
+    node
+}
+
+/// What is known of a node.
+pub fn known(node_id: Uuid) -> Option<Node> {
+    let (nodes, _) = open(c"known_node");
+    nodes.equal(nodes.primary_key(), &[(1, Key::Uuid(node_id.as_bytes()))], |row| {
+        let name = row.text(3).unwrap_or_default();
+        let tag = row.int4(2).unwrap_or_default() as u32;
+        ControlFlow::Break(Node { node_id, tag, name })
+    })
+}
+
 fn read() -> Option<Known> {
-    let open = |name| {
-        let relid = catalog::own_relation(name).unwrap_or_else(|| not_installed().raise());
-        (Table::read(relid), relid)
-    };
-    let (local, table) = open(c"local_node");
-    let found =
-        local.all(local.primary_key(), |row| ControlFlow::Break(row.uuid(2).zip(row.oid(4))))?;
-    let (node, database) = found?;
+    let Local { node_id, database, table, .. } = local()?;
+    let node = known(node_id)?;
     if database != catalog::own_database() {
         // Versions of two databases under one tag could not be told apart. Another cluster alone
         // is no reason: pg_upgrade makes one, and users' transactions are not to fail for it.
-        is_copy(&name_of(&node)).raise();
+        is_copy(&node.name).raise();
     }
-    let (nodes, _) = open(c"known_node");
-    let tag = nodes.equal(nodes.primary_key(), &[(1, Key::Uuid(&node))], |row| {
-        ControlFlow::Break(row.int4(2))
-    })??;
-    Some(Known { tag: tag as u32, table })
+    Some(Known { tag: node.tag, table })
 }
 
-fn name_of(node: &[u8; 16]) -> String {
-    let sql = "select node_name from syncjournal.known_node where node_id = $1";
-    let name = query::first(View::Newest, sql, &[Arg::Uuid(*node)], |row| row.text(1));
-    name.flatten().unwrap_or_default()
+/// The row of `local_node`, and its table.
+struct Local {
+    node_id: Uuid,
+    system: u64,
+    database: Oid,
+    table: Oid,
+}
+
+impl Local {
+    fn read(row: &Found, table: Oid) -> Option<Self> {
+        let node_id = Uuid::from_bytes(row.uuid(2)?);
+        let (system, database) = (row.int8(3)? as u64, row.oid(4)?);
+        Some(Self { node_id, system, database, table })
+    }
+}
+
+fn local() -> Option<Local> {
+    let (local, table) = open(c"local_node");
+    local.all(local.primary_key(), |row| ControlFlow::Break(Local::read(row, table)))?
+}
+
+fn open(name: &CStr) -> (Table, Oid) {
+    let relid = catalog::own_relation(name).unwrap_or_else(|| not_installed().raise());
+    (Table::read(relid), relid)
+}
+
+fn unnamed() -> ! {
+    Failure::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "this database has no name among the nodes yet",
+    )
+    .hint("Name it first: select syncjournal.create_node('name').")
+    .raise()
 }
 
 /// Forgets the tag where the given relation is the one that it came from; all forget on `None`.

@@ -61,6 +61,20 @@ impl Snapshot {
         self.xmax
     }
 
+    /// In progress, ascending.
+    #[must_use]
+    pub fn running(&self) -> &[u64] {
+        &self.running
+    }
+
+    /// None where the numbers are no snapshot.
+    #[must_use]
+    pub fn new(xmin: u64, xmax: u64, running: Vec<u64>) -> Option<Self> {
+        let ascending = running.windows(2).all(|pair| pair[0] < pair[1]);
+        let within = running.iter().all(|xid| (xmin..xmax).contains(xid));
+        (xmin > 0 && xmin <= xmax && ascending && within).then_some(Self { xmin, xmax, running })
+    }
+
     #[must_use]
     pub fn is_visible(&self, xid: u64) -> bool {
         xid < self.xmin || (xid < self.xmax && self.running.binary_search(&xid).is_err())

@@ -35,6 +35,10 @@ impl Ends {
         ends.target.allow_backward = flow.options.allow_backward.unwrap_or(false);
         ends.check_identities()?;
         ends.check_ranks()?;
+        tokio::try_join!(
+            ends.source.database.commit_without_waiting(),
+            ends.target.database.commit_without_waiting()
+        )?;
         Ok(ends)
     }
 

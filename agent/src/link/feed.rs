@@ -34,6 +34,9 @@ pub(super) struct Feed<'a> {
     written: Lsn,
     /// The end of the last transaction that brought rows.
     rows_end: Lsn,
+    /// A position that the source has not been told of: a crash of the target could take it back.
+    /// With it, where the target's WAL ended then.
+    unconfirmed: Option<(i64, Snapshot)>,
     written_at: Instant,
     looked_at: Instant,
 }
@@ -60,6 +63,7 @@ impl<'a> Feed<'a> {
             position: at,
             written: Lsn::default(),
             rows_end: Lsn::default(),
+            unconfirmed: None,
             written_at: Instant::now(),
             looked_at: Instant::now(),
         }
@@ -151,7 +155,7 @@ impl<'a> Feed<'a> {
         self.written = due.lsn;
         self.written_at = Instant::now();
         if to != self.position {
-            self.ends.source.confirm_position(&to).await?;
+            self.unconfirmed = Some((self.ends.target.written().await?, to.clone()));
             self.position = to;
         }
         Ok(())
@@ -167,9 +171,20 @@ impl<'a> Feed<'a> {
         }
     }
 
+    /// Tells the source of the position before. The target's WAL writer has nearly always brought it
+    /// to the disk in the second since, so that nothing waits here.
+    async fn confirm(&mut self) -> Result<()> {
+        if let Some((written, position)) = self.unconfirmed.take() {
+            self.ends.target.make_durable(Some(written)).await?;
+            self.ends.source.confirm_position(&position).await?;
+        }
+        Ok(())
+    }
+
     /// Once a second: writes the position, and sees now and then whether all is as it was.
     pub(super) async fn tick(&mut self) -> Result<Turn> {
         if !self.batch.is_open() {
+            self.confirm().await?;
             self.flush().await?;
         }
         if self.looked_at.elapsed() < LOOK_EVERY {
@@ -198,6 +213,7 @@ impl<'a> Feed<'a> {
         if !self.batch.is_open() {
             self.flush().await?;
         }
-        self.ends.target.take_back().await
+        self.ends.target.take_back().await?;
+        self.confirm().await
     }
 }

@@ -23,6 +23,8 @@ struct Reached {
 /// Tells the source how far its peer really is. Whether that has anything of it yet.
 pub(crate) async fn align(ends: &mut Ends) -> Result<bool> {
     let Some(reached) = reached(ends).await? else { return Ok(false) };
+    // The source is told of it.
+    ends.target.make_durable(None).await?;
     let (restored, known_at, has_position) = meet(ends, &reached).await?;
     match restored {
         Restored::Nobody => {}

@@ -37,6 +37,7 @@ pub(super) async fn bring(
     }
     window.finish().await?;
     if let Some(set_id) = set_id {
+        ends.target.make_durable(None).await?;
         ends.source.confirm_set(set_id).await?;
     }
     Ok(report)

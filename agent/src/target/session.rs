@@ -26,6 +26,7 @@ const GAP: &str = "55000";
 pub(crate) struct Target {
     pub(crate) database: Database,
     apply: Statement,
+    written: Statement,
     /// A transaction is open that holds parts of a set.
     in_set: bool,
     /// Everything is rolled back at the end.
@@ -46,7 +47,12 @@ impl Target {
             )
             .await
             .map_err(|error| database.explain(error))?;
-        Ok(Self { database, apply, in_set: false, trial: false, allow_backward: false })
+        let written = database
+            .session
+            .prepare("select (pg_catalog.pg_current_wal_insert_lsn() - '0/0')::int8")
+            .await
+            .map_err(|error| database.explain(error))?;
+        Ok(Self { database, apply, written, in_set: false, trial: false, allow_backward: false })
     }
 
     pub(crate) fn explain(&self, error: impl Into<Error>) -> Error {
@@ -179,6 +185,28 @@ impl Target {
             .map_err(|error| self.explain(error))?;
         let rows: std::result::Result<_, _> = rows.iter().map(row_ahead).collect();
         rows.map_err(|error: tokio_postgres::Error| self.explain(error))
+    }
+
+    /// Where the target's WAL ends.
+    pub(crate) async fn written(&self) -> Result<i64> {
+        let row = self
+            .database
+            .session
+            .query_one(&self.written, &[])
+            .await
+            .map_err(|error| self.explain(error))?;
+        row.try_get(0).map_err(|error| self.explain(error))
+    }
+
+    /// Waits until what was written up to a place, or by now, survives a crash: only then may the
+    /// source be told.
+    pub(crate) async fn make_durable(&self, written: Option<i64>) -> Result<()> {
+        self.database
+            .session
+            .execute("select syncjournal.make_durable($1)", &[&written])
+            .await
+            .map_err(|error| self.explain(error))?;
+        Ok(())
     }
 
     /// What of a peer's waits for a person: pending conflicts, quarantine.

@@ -16,6 +16,7 @@
 
 mod collision;
 mod conflicts;
+mod durable;
 mod entry;
 mod fill;
 mod first_copy;

@@ -1,8 +1,7 @@
 //! How far this database has come with a source, and which parts may come next.
 //!
-//! Two applies from one source wait for each other: the row of `received` is locked first.
-
-use std::str::FromStr;
+//! Two applies from one source wait for each other: the source is locked first. Its row of `received`
+//! is written only where it changes: most batches of a stream bring rows and no new position.
 
 use pgrx::PgSqlErrorCode;
 use syncjournal_core::Snapshot;
@@ -11,8 +10,10 @@ use uuid::Uuid;
 
 use super::outcome::Outcome;
 use super::unfinished::{self, Expected};
-use crate::error::Failure;
-use crate::pg::query::{self, Arg, Row, View};
+use crate::error::{Failure, not_installed};
+use crate::pg::query::{self, Arg, View};
+use crate::pg::table::{Field, Found, Key, Table};
+use crate::pg::{catalog, lock};
 
 /// Where the source stands here.
 #[derive(Debug)]
@@ -32,26 +33,28 @@ pub enum Next {
 }
 
 impl Position {
-    /// Reads and locks the position.
+    /// Locks the source to the transaction's end, and reads the position.
     pub fn lock(source: Uuid) -> Self {
-        let node = Arg::Uuid(*source.as_bytes());
-        let sql = "select snapshot::text, set_id, part from syncjournal.received \
-            where node_id = $1 for update";
-        let read = |row: &Row| Self {
-            snapshot: row.text(1).and_then(|text| Snapshot::from_str(&text).ok()),
-            incomplete: row
-                .uuid(2)
-                .zip(row.int4(3))
-                .map(|(set, part)| (Uuid::from_bytes(set), u32::try_from(part).unwrap_or(0))),
-        };
-        query::first(View::Newest, sql, &[node], read).unwrap_or_else(|| {
+        let relid = catalog::own_relation(c"received").unwrap_or_else(|| not_installed().raise());
+        lock::take_named(relid, lock_number(source));
+        let table = Table::write(relid);
+        let key = source.into_bytes();
+        let read = |table: &Table| table.newest(&[(1, Key::Uuid(&key))], Self::read);
+        read(&table).unwrap_or_else(|| {
             query::execute(
                 "insert into syncjournal.received (node_id) values ($1) on conflict do nothing",
-                &[node],
+                &[Arg::Uuid(key)],
             );
-            query::first(View::Newest, sql, &[node], read)
-                .unwrap_or(Self { snapshot: None, incomplete: None })
+            Self { snapshot: None, incomplete: None }
         })
+    }
+
+    fn read(row: &Found) -> Self {
+        let set = row.uuid(3).map(Uuid::from_bytes);
+        Self {
+            snapshot: row.bytes(2).and_then(|bytes| snapshot_of(&bytes)),
+            incomplete: set.zip(row.int4(4).and_then(|part| u32::try_from(part).ok())),
+        }
     }
 
     /// Checks that the part may be applied now.
@@ -130,22 +133,54 @@ impl Position {
         let last = header.mode == Mode::Stream || header.part == header.parts;
         let farther = |to: &Snapshot| self.snapshot.as_ref().is_none_or(|here| to.covers(here));
         let snapshot = if last && farther(&header.to) { Some(&header.to) } else { None };
-        let snapshot = snapshot.or(self.snapshot.as_ref()).map(ToString::to_string);
-        let pending = !last || header.continues;
-        query::execute(
-            "update syncjournal.received set snapshot = $2::pg_snapshot, set_id = $3, \
-                part = case when $3 is not null then $4 end, received_at = pg_catalog.now() where node_id = $1",
-            &[
-                Arg::Uuid(*header.source.node_id.as_bytes()),
-                snapshot.as_deref().map_or(Arg::NoText, Arg::Text),
-                if pending { Arg::Uuid(*header.set_id.as_bytes()) } else { Arg::NoUuid },
-                Arg::Int4(i32::try_from(header.part).unwrap_or(i32::MAX)),
-            ],
-        );
+        let snapshot = snapshot.filter(|to| self.snapshot.as_ref() != Some(to));
+        let pending = (!last || header.continues).then_some((header.set_id, header.part));
+        if snapshot.is_some() || pending != self.incomplete {
+            advance_to(header.source.node_id, snapshot, pending);
+        }
         unfinished::step(
             header.continues.then_some(Expected { set_id: header.set_id, part: header.part + 1 }),
         );
     }
+}
+
+/// Writes the source's row.
+fn advance_to(source: Uuid, snapshot: Option<&Snapshot>, pending: Option<(Uuid, u32)>) {
+    let relid = catalog::own_relation(c"received").unwrap_or_else(|| not_installed().raise());
+    let snapshot = snapshot.map(snapshot_bytes);
+    let (set, part) = match pending {
+        Some((set, part)) => {
+            (Field::Uuid(set.into_bytes()), Field::Int4(i32::try_from(part).unwrap_or(i32::MAX)))
+        }
+        None => (Field::Null, Field::Null),
+    };
+    Table::write(relid).change(&[(1, Key::Uuid(source.as_bytes()))], |_| {
+        let mut changes = vec![(3, set), (4, part), (5, Field::Now)];
+        changes.extend(snapshot.as_ref().map(|bytes| (2, Field::Bytes(bytes))));
+        changes
+    });
+}
+
+/// Of a source, among the locks on `received`.
+fn lock_number(source: Uuid) -> u32 {
+    let [a, b, c, d, ..] = source.into_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// A `pg_snapshot` as the server keeps it: the number of running transactions, xmin, xmax, they.
+fn snapshot_bytes(snapshot: &Snapshot) -> Vec<u8> {
+    let count = u32::try_from(snapshot.running().len()).unwrap_or(u32::MAX);
+    let numbers = [snapshot.xmin(), snapshot.xmax()];
+    let numbers = numbers.iter().chain(snapshot.running()).flat_map(|xid| xid.to_ne_bytes());
+    count.to_ne_bytes().into_iter().chain(numbers).collect()
+}
+
+fn snapshot_of(bytes: &[u8]) -> Option<Snapshot> {
+    let (_, numbers) = bytes.split_first_chunk::<4>()?;
+    let (chunks, []) = numbers.as_chunks::<8>() else { return None };
+    let numbers: Vec<u64> = chunks.iter().map(|chunk| u64::from_ne_bytes(*chunk)).collect();
+    let [xmin, xmax, running @ ..] = numbers.as_slice() else { return None };
+    Snapshot::new(*xmin, *xmax, running.to_vec())
 }
 
 /// Half a transaction waits for its other half, and that for it.
@@ -238,16 +273,23 @@ pub fn record(header: &Header, peer_id: i16, bytes: usize, outcome: &Outcome) {
             ],
         );
     }
-    query::execute(
-        "update syncjournal.peer_activity set entries_applied = entries_applied + $2, \
-            bytes_applied = bytes_applied + $3, conflicts = conflicts + $4, \
-            sync_count = sync_count + $5, last_sync_at = pg_catalog.now() where peer_id = $1",
-        &[
-            Arg::Int2(peer_id),
-            Arg::Int8(outcome.entries - outcome.skipped - outcome.quarantined),
-            Arg::Int8(bytes),
-            Arg::Int8(outcome.conflicts),
-            Arg::Int8(i64::from(last)),
-        ],
-    );
+    let applied = outcome.entries - outcome.skipped - outcome.quarantined;
+    add_to_activity(peer_id, [applied, bytes, outcome.conflicts, i64::from(last)]);
+}
+
+/// Adds to a peer's totals: entries and bytes applied, conflicts, sets.
+fn add_to_activity(peer_id: i16, more: [i64; 4]) {
+    let relid = catalog::own_relation(c"peer_activity");
+    let table = Table::write(relid.unwrap_or_else(|| not_installed().raise()));
+    table.change(&[(1, Key::Int2(peer_id))], |now| {
+        let sum =
+            |(column, more)| (column, Field::Int8(now.int8(column).unwrap_or(0) as u64 + more));
+        let mut changes: Vec<_> = (4..)
+            .zip(more)
+            .filter(|(_, more)| *more != 0)
+            .map(|(c, m)| sum((c, m as u64)))
+            .collect();
+        changes.push((8, Field::Now));
+        changes
+    });
 }

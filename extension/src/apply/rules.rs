@@ -1,17 +1,27 @@
 //! The rules of a tracked table: its policy, its counters, its function.
 
+use std::cell::OnceCell;
+
 use pgrx::PgSqlErrorCode;
 use syncjournal_core::RowId;
 use syncjournal_core::merge::{Policy, Rules, Value};
 
 use super::target::Target;
 use crate::error::{Failure, corrupted};
+use crate::layout;
 use crate::pg::query::{self, Arg, Row, View};
 use crate::prep_sync::pattern_list;
 
-/// What was set by `track` and `alter_tracking`.
+/// What was set by `track` and `alter_tracking`, read when an entry first asks for it.
 #[derive(Debug)]
 pub struct TableRules {
+    relation_id: i32,
+    layout_id: i32,
+    known: OnceCell<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
     rules: Rules,
     /// The function of policy `custom`, quoted, with its schema.
     merge_function: Option<String>,
@@ -19,8 +29,8 @@ pub struct TableRules {
     own_columns: String,
 }
 
-impl TableRules {
-    pub fn of(target: &Target) -> Self {
+impl Known {
+    fn read(relation_id: i32, layout_id: i32) -> Self {
         let sql = "select t.conflict_policy, \
                 pg_catalog.array_to_string(t.counters, E'\\x01'), \
                 (select pg_catalog.format('%I.%I', n.nspname, p.proname) from pg_catalog.pg_proc p \
@@ -34,10 +44,11 @@ impl TableRules {
             let counters = pattern_list(row.text(2));
             (row.text(1).unwrap_or_default(), counters, row.text(3), row.text(4))
         };
-        let found = query::first(View::Newest, sql, &[Arg::Int4(target.relation_id)], read);
+        let found = query::first(View::Newest, sql, &[Arg::Int4(relation_id)], read);
         let (policy_name, counters, merge_function, own_columns) =
             found.unwrap_or_else(|| corrupted("a table is tracked no longer").raise());
-        let layout = target.layout();
+        let layout = layout::by_id(layout_id);
+        let layout = &layout.definition;
         let rules = Rules {
             row: RowId::NIL,
             policy: policy(&policy_name),
@@ -47,10 +58,21 @@ impl TableRules {
         let own_columns = own_columns.unwrap_or_default();
         Self { rules, merge_function, own_columns }
     }
+}
+
+impl TableRules {
+    pub fn of(target: &Target) -> Self {
+        let Target { relation_id, layout_id, .. } = *target;
+        Self { relation_id, layout_id, known: OnceCell::new() }
+    }
+
+    fn known(&self) -> &Known {
+        self.known.get_or_init(|| Known::read(self.relation_id, self.layout_id))
+    }
 
     /// As the core wants them, for one row.
     pub fn for_row(&self, row: RowId) -> Rules {
-        Rules { row, ..self.rules.clone() }
+        Rules { row, ..self.known().rules.clone() }
     }
 
     /// What the table's function makes of base, local and remote; none deletes the row. A column that
@@ -61,7 +83,8 @@ impl TableRules {
         row: RowId,
         sides: [Option<&[Value]>; 3],
     ) -> Option<Vec<Value>> {
-        let Some(function) = &self.merge_function else {
+        let Known { merge_function, own_columns, .. } = self.known();
+        let Some(function) = merge_function else {
             Failure::new(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_FUNCTION,
                 "the table's policy is custom, and its merge function does not exist",
@@ -78,7 +101,7 @@ impl TableRules {
         );
         let [base, ours, theirs] =
             shown.each_ref().map(|side| side.as_deref().map_or(Arg::NoText, Arg::Text));
-        let args = [base, ours, theirs, Arg::Text(&self.own_columns)];
+        let args = [base, ours, theirs, Arg::Text(own_columns)];
         let made = target.as_owner(|| query::once(&sql, &args, |row| row.text(1)));
         Some(target.image_of(&made.flatten()?, local.or(remote).unwrap_or_default()))
     }

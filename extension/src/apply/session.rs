@@ -1,5 +1,7 @@
 //! One part being applied: its frames journaled, its entries laid on rows or set aside.
 
+use std::cell::RefCell;
+use std::ffi::CString;
 use std::rc::Rc;
 
 use pgrx::PgSqlErrorCode;
@@ -21,6 +23,7 @@ use crate::error::Failure;
 use crate::journal::{self, Appender, FrameIds, FrameRow};
 use crate::pg::context::{self, ErrorContext};
 use crate::pg::query::{self, Arg, View};
+use crate::pg::setting;
 use crate::{layout, prep_sync};
 
 /// The state of one attempt at a call of `apply`.
@@ -340,11 +343,22 @@ fn ahead_of_clock(version: Version, source: &str) -> ! {
     .raise()
 }
 
+thread_local! {
+    /// `syncjournal.max_clock_skew` as it was last read, in microseconds.
+    static SKEW: RefCell<(CString, i64)> = RefCell::new((CString::default(), 0));
+}
+
 /// The time past which nothing is taken.
 fn latest_time() -> HybridTime {
-    let sql = "select extract(epoch from \
-        pg_catalog.current_setting('syncjournal.max_clock_skew')::interval)::int8 * 1000000";
-    let skew = query::first(View::Newest, sql, &[], |row| row.int8(1)).flatten().unwrap_or(0);
+    let setting = setting::current(c"syncjournal.max_clock_skew");
+    let known = SKEW.with_borrow(|(text, skew)| (text.as_c_str() == setting).then_some(*skew));
+    let skew = known.unwrap_or_else(|| {
+        let sql = "select extract(epoch from \
+            pg_catalog.current_setting('syncjournal.max_clock_skew')::interval)::int8 * 1000000";
+        let skew = query::first(View::Newest, sql, &[], |row| row.int8(1)).flatten().unwrap_or(0);
+        SKEW.set((setting.to_owned(), skew));
+        skew
+    });
     HybridTime::from_unix_micros(prep_sync::now_micros().saturating_add_signed(skew))
 }
 

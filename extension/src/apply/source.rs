@@ -1,5 +1,6 @@
 //! Who sends, and whether it may: the checks of a part's header against what is known here.
 
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use pgrx::PgSqlErrorCode;
@@ -10,9 +11,12 @@ use uuid::Uuid;
 
 use super::foreign_keys::ForeignKeys;
 use super::gates;
-use crate::error::Failure;
+use crate::error::{Failure, not_installed};
+use crate::node::{self, Node};
+use crate::pg::catalog;
 use crate::pg::query::{self, Arg, Row, View};
-use crate::prep_sync::{local_node, pattern_list, selection};
+use crate::pg::table::{Key, Table};
+use crate::prep_sync::{pattern_list, selection};
 
 /// The peer that a set comes from, as it is registered here.
 #[derive(Debug)]
@@ -62,7 +66,7 @@ pub fn of_peer(peer_id: i16) -> Source {
 
 /// Checks where the set comes from and where it belongs, and notes the node as known.
 pub fn admit(header: &Header, allow_backward: bool) -> Source {
-    let here = local_node();
+    let here = node::here();
     check_destination(header, &here);
     let from = &header.source;
     if from.tag == here.tag {
@@ -75,12 +79,15 @@ pub fn admit(header: &Header, allow_backward: bool) -> Source {
     }
     gates::check_rank(header, allow_backward);
     let source = registered(header);
-    remember(header);
+    let as_told = |known: Node| known.tag == from.tag && known.name == from.name;
+    if !node::known(from.node_id).is_some_and(as_told) {
+        remember(header);
+    }
     gates::remember_rank(header);
     source
 }
 
-fn check_destination(header: &Header, here: &NodeInfo) {
+fn check_destination(header: &Header, here: &Node) {
     if header.source.node_id == here.node_id {
         Failure::new(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
@@ -127,6 +134,30 @@ struct Registered {
     restrictions: Vec<Restriction>,
 }
 
+/// The peer that has this node already, where no operation is restricted.
+fn known_peer(node: Uuid) -> Option<Registered> {
+    let open =
+        |name| Table::read(catalog::own_relation(name).unwrap_or_else(|| not_installed().raise()));
+    if open(c"peer_restriction").has_rows() {
+        return None;
+    }
+    let table = open(c"registered_peer");
+    let index = table.index_on(&[3])?;
+    table.equal(index, &[(3, Key::Uuid(node.as_bytes()))], |row| {
+        ControlFlow::Break(Registered {
+            peer_id: row.int2(1).unwrap_or_default(),
+            include: row.texts(4),
+            exclude: row.texts(5),
+            direction: row.text(6).unwrap_or_default(),
+            active: row.bool(7).unwrap_or_default(),
+            has_node: true,
+            enforces: row.text(8).as_deref() == Some("enforce"),
+            stop_on: row.texts(9),
+            restrictions: Vec::new(),
+        })
+    })
+}
+
 /// The source as a peer of ours: by its node, or by its name where the node was not known yet.
 fn registered(header: &Header) -> Source {
     let from = &header.source;
@@ -152,7 +183,8 @@ fn registered(header: &Header) -> Source {
         restrictions: gates::restrictions(pattern_list(row.text(9))),
     };
     let args = [Arg::Uuid(*from.node_id.as_bytes()), Arg::Text(&from.name)];
-    let Some(peer) = query::first(View::Newest, sql, &args, read) else {
+    let known = known_peer(from.node_id);
+    let Some(peer) = known.or_else(|| query::first(View::Newest, sql, &args, read)) else {
         Failure::new(
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             format!("node \"{}\" ({}) is no peer of this database", from.name, from.node_id),
@@ -199,11 +231,6 @@ fn remember(header: &Header) {
     let from = &header.source;
     let args =
         [Arg::Uuid(*from.node_id.as_bytes()), Arg::Int4(from.tag as i32), Arg::Text(&from.name)];
-    let known = "select from syncjournal.known_node \
-        where node_id = $1 and node_tag = $2 and node_name = $3";
-    if query::run(View::Newest, known, &args, |_| ()) > 0 {
-        return;
-    }
     check_tag(from, &args);
     rejoined(header);
     query::execute(

@@ -10,6 +10,9 @@ use crate::pg::arena::Home;
 use crate::pg::probe::Probe;
 use crate::pg::table::{Found, Table};
 
+/// Where the journal has a frame's bytes.
+const DATA_COLUMN: usize = 8;
+
 /// A frame as the journal holds it.
 #[derive(Clone, Debug)]
 pub struct JournalFrame {
@@ -34,12 +37,22 @@ impl FrameIds {
 
     /// Whether the journal holds the frame of this id.
     pub fn contain(&mut self, id: Version) -> bool {
+        self.refresh();
+        self.probes.iter_mut().any(|probe| probe.has(id.to_bytes()))
+    }
+
+    /// The bytes of the frame of this id.
+    pub fn bytes_of(&mut self, id: Version) -> Option<Vec<u8>> {
+        self.refresh();
+        self.probes.iter_mut().find_map(|probe| probe.bytes_of(id.to_bytes(), DATA_COLUMN))
+    }
+
+    fn refresh(&mut self) {
         if !segment::are_all(&self.segments) {
             self.segments = segment::all();
             let open = |segment: &Segment| Probe::open(segment.relid);
             self.probes = self.home.run(|| self.segments.iter().filter_map(open).collect());
         }
-        self.probes.iter_mut().any(|probe| probe.has(id.to_bytes()))
     }
 }
 
@@ -82,7 +95,7 @@ fn in_segments<R>(mut look: impl FnMut(&Table) -> Option<R>) -> Option<R> {
 }
 
 fn read(row: &Found) -> JournalFrame {
-    match (row.uuid(1), row.int4(5), row.bytes(8)) {
+    match (row.uuid(1), row.int4(5), row.bytes(DATA_COLUMN)) {
         (Some(id), Some(layout_id), Some(data)) => {
             JournalFrame { id: Version::from_bytes(id), layout_id, data }
         }

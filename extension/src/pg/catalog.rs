@@ -144,6 +144,12 @@ pub fn own_database() -> Oid {
     unsafe { pg_sys::MyDatabaseId }
 }
 
+/// The cluster at hand.
+pub fn own_system() -> u64 {
+    // SAFETY: reads what the server has in shared memory since its start.
+    unsafe { pg_sys::GetSystemIdentifier() }
+}
+
 /// Whether the relation is still there.
 pub fn exists(relid: Oid) -> bool {
     table_name(relid).is_some()

@@ -1,4 +1,4 @@
-//! Heavyweight locks on relations.
+//! Heavyweight locks, on relations and what belongs to them.
 
 use pgrx::pg_sys::{self, Oid};
 
@@ -37,6 +37,14 @@ pub fn weaken_exclusive(relid: Oid) {
             }
         }
     }
+}
+
+/// Locks something that belongs to a relation, by a number, to the transaction's end; waits for who
+/// has it.
+pub fn take_named(relid: Oid, number: u32) {
+    let mode = pg_sys::ExclusiveLock as i32;
+    // SAFETY: plain numbers; may wait or raise an error.
+    unsafe { pg_sys::LockDatabaseObject(relid, Oid::from(number), 0, mode) };
 }
 
 /// As the server's macro `SET_LOCKTAG_RELATION` makes it.

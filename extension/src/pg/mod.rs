@@ -4,6 +4,7 @@ pub mod arena;
 pub mod arithmetic;
 pub mod backtrace;
 pub mod catalog;
+pub mod change;
 pub mod context;
 pub mod defaults;
 pub mod heap_filler;

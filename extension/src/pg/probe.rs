@@ -6,6 +6,7 @@ use std::ptr::null_mut;
 use pgrx::pg_sys::{self, Datum, Oid};
 
 use crate::pg::arena::Home;
+use crate::pg::varlena;
 
 /// An open look-up by a primary key that begins with a uuid. Reads under `SnapshotSelf`, as
 /// [`super::table::Table`] does.
@@ -56,6 +57,25 @@ impl Probe {
 
     /// Whether a row with this uuid is there.
     pub fn has(&mut self, uuid: [u8; 16]) -> bool {
+        self.look(uuid, |_| ()).is_some()
+    }
+
+    /// A bytea column, by its number, of the row with this uuid.
+    pub fn bytes_of(&mut self, uuid: [u8; 16], column: usize) -> Option<Vec<u8>> {
+        // SAFETY: the row is pinned while it is read, and callers name columns of type bytea.
+        self.look(uuid, |slot| unsafe {
+            pg_sys::slot_getsomeattrs_int(slot, column as i32);
+            let is_null = *(*slot).tts_isnull.add(column - 1);
+            let datum = *(*slot).tts_values.add(column - 1);
+            (!is_null).then(|| varlena::with_bytes(datum, <[u8]>::to_vec))
+        })?
+    }
+
+    fn look<R>(
+        &mut self,
+        uuid: [u8; 16],
+        read: impl FnOnce(*mut pg_sys::TupleTableSlot) -> R,
+    ) -> Option<R> {
         *self.key_bytes = uuid;
         let Self { scan, slot, key, home, .. } = self;
         // SAFETY: scan and slot are open. What the scan keeps is allocated where it was opened.
@@ -63,8 +83,9 @@ impl Probe {
             pg_sys::index_rescan(*scan, &mut **key, 1, null_mut(), 0);
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
             let found = pg_sys::index_getnext_slot(*scan, forward, *slot);
+            let answer = found.then(|| read(*slot));
             pg_sys::ExecClearTuple(*slot);
-            found
+            answer
         })
     }
 }

@@ -12,10 +12,10 @@ use std::ptr::null_mut;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 
-use crate::pg::{transaction, varlena};
+use crate::pg::{transaction, type_io, varlena};
 
 /// Most columns that a table of ours has.
-const MAX_COLUMNS: usize = 24;
+pub(super) const MAX_COLUMNS: usize = 24;
 
 /// A value of one of our own columns.
 #[derive(Clone, Copy, Debug)]
@@ -25,14 +25,18 @@ pub enum Field<'a> {
     /// Also xid8 and pg_lsn.
     Int8(u64),
     Uuid([u8; 16]),
+    /// Of type bytea, or another whose bytes are these.
     Bytes(&'a [u8]),
+    /// When the transaction began.
+    Now,
+    Null,
 }
 
 /// An open table, with its indexes where rows are to be inserted.
 #[derive(Debug)]
 pub struct Table {
-    relation: pg_sys::Relation,
-    indexes: Vec<pg_sys::Relation>,
+    pub(super) relation: pg_sys::Relation,
+    pub(super) indexes: Vec<pg_sys::Relation>,
 }
 
 impl Table {
@@ -115,7 +119,7 @@ impl Table {
 
     /// # Safety
     /// `index` is open and of this table; `datums` are the columns of the inserted `tuple`.
-    unsafe fn insert_key(
+    pub(super) unsafe fn insert_key(
         &self,
         index: pg_sys::Relation,
         datums: &[Datum; MAX_COLUMNS],
@@ -213,7 +217,69 @@ impl Table {
         keys: &[(i16, u16, Key<'_>)],
         mut visit: impl FnMut(&Found) -> ControlFlow<B>,
     ) -> Option<B> {
-        let snapshot = &raw mut pg_sys::SnapshotSelfData;
+        let mut answer = None;
+        let own = &raw mut pg_sys::SnapshotSelfData;
+        self.each_tuple(own, index, keys, |tuple| {
+            // SAFETY: the tuple is one of the relation, and pinned for this call.
+            match visit(&unsafe { Found::new(self.relation, tuple) }) {
+                ControlFlow::Break(found) => {
+                    answer = Some(found);
+                    ControlFlow::Break(())
+                }
+                ControlFlow::Continue(()) => ControlFlow::Continue(()),
+            }
+        });
+        answer
+    }
+
+    /// Whether the table has any row.
+    pub fn has_rows(&self) -> bool {
+        let mut any = false;
+        let own = &raw mut pg_sys::SnapshotSelfData;
+        self.each_tuple(own, self.primary_key(), &[], |_| {
+            any = true;
+            ControlFlow::Break(())
+        });
+        any
+    }
+
+    /// Reads the row whose primary key begins with these columns as it is at this moment: exactly one
+    /// version of it, also while another transaction is changing it.
+    pub fn newest<R>(&self, keys: &[(i16, Key<'_>)], read: impl FnOnce(&Found) -> R) -> Option<R> {
+        let mut answer = None;
+        transaction::next_command();
+        // SAFETY: nothing else reads under it before the look-up is over.
+        let latest = unsafe { pg_sys::GetLatestSnapshot() };
+        self.look_up(latest, keys, |found, _| answer = Some(read(found)));
+        answer
+    }
+
+    /// The row that `snapshot` sees under these first columns of the primary key, with its tuple.
+    pub(super) fn look_up(
+        &self,
+        snapshot: pg_sys::Snapshot,
+        keys: &[(i16, Key<'_>)],
+        visit: impl FnOnce(&Found, pg_sys::HeapTuple),
+    ) {
+        let equal = pg_sys::BTEqualStrategyNumber as u16;
+        let keys: Vec<_> = keys.iter().map(|(column, key)| (*column, equal, *key)).collect();
+        let mut visit = Some(visit);
+        self.each_tuple(snapshot, self.primary_key(), &keys, |tuple| {
+            if let Some(visit) = visit.take() {
+                // SAFETY: as in `scan`.
+                visit(&unsafe { Found::new(self.relation, tuple) }, tuple);
+            }
+            ControlFlow::Break(())
+        });
+    }
+
+    fn each_tuple(
+        &self,
+        snapshot: pg_sys::Snapshot,
+        index: Oid,
+        keys: &[(i16, u16, Key<'_>)],
+        mut visit: impl FnMut(pg_sys::HeapTuple) -> ControlFlow<()>,
+    ) {
         // SAFETY: index and scan are closed below; on an error the transaction's end does. The
         // keys outlive the scan, and a found row is only looked at within `visit`.
         unsafe {
@@ -231,20 +297,14 @@ impl Table {
                 scan_keys.as_mut_ptr(),
             );
             let direction = pg_sys::ScanDirection::BackwardScanDirection;
-            let mut answer = None;
             loop {
                 let tuple = pg_sys::systable_getnext_ordered(scan, direction);
-                if tuple.is_null() {
-                    break;
-                }
-                if let ControlFlow::Break(found) = visit(&Found::new(self.relation, tuple)) {
-                    answer = Some(found);
+                if tuple.is_null() || visit(tuple).is_break() {
                     break;
                 }
             }
             pg_sys::systable_endscan_ordered(scan);
             pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
-            answer
         }
     }
 }
@@ -266,13 +326,16 @@ impl Drop for Table {
 }
 
 impl Field<'_> {
-    fn datum(&self) -> Datum {
+    pub(super) fn datum(&self) -> Datum {
         match self {
             Field::Int2(value) => Datum::from(*value),
             Field::Int4(value) => Datum::from(*value),
             Field::Int8(value) => Datum::from(*value),
             Field::Uuid(bytes) => Datum::from(bytes.as_ptr()),
             Field::Bytes(bytes) => varlena::make_varlena(bytes),
+            // SAFETY: reads the state of the transaction.
+            Field::Now => Datum::from(unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }),
+            Field::Null => Datum::from(0),
         }
     }
 }
@@ -284,9 +347,21 @@ unsafe fn name_at(datum: Datum) -> String {
     super::catalog::text(unsafe { CStr::from_ptr(datum.cast_mut_ptr()) })
 }
 
+/// # Safety
+/// The datum must be of type text.
+unsafe fn text_at(datum: Datum) -> String {
+    // SAFETY: the caller vouches for the type.
+    unsafe {
+        varlena::with_bytes(datum, |bytes| {
+            type_io::server_to_utf8(bytes, |utf8| String::from_utf8_lossy(utf8).into_owned())
+        })
+    }
+}
+
 /// What is looked for.
 #[derive(Clone, Copy, Debug)]
 pub enum Key<'a> {
+    Int2(i16),
     Int4(i32),
     Oid(Oid),
     Uuid(&'a [u8; 16]),
@@ -295,6 +370,7 @@ pub enum Key<'a> {
 impl Key<'_> {
     fn datum(&self) -> Datum {
         match self {
+            Key::Int2(value) => Datum::from(*value),
             Key::Int4(value) => Datum::from(*value),
             Key::Oid(value) => Datum::from(*value),
             Key::Uuid(bytes) => Datum::from(bytes.as_ptr()),
@@ -305,6 +381,8 @@ impl Key<'_> {
     fn comparison(&self, strategy: u16) -> Oid {
         let equal = u32::from(strategy) == pg_sys::BTEqualStrategyNumber;
         Oid::from(match (self, equal) {
+            (Key::Int2(_), true) => pg_sys::F_INT2EQ,
+            (Key::Int2(_), false) => pg_sys::F_INT2LE,
             (Key::Int4(_), true) => pg_sys::F_INT4EQ,
             (Key::Int4(_), false) => pg_sys::F_INT4LE,
             (Key::Oid(_), true) => pg_sys::F_OIDEQ,
@@ -349,8 +427,22 @@ impl Found {
         self.place
     }
 
+    pub(super) fn datums(&self) -> [Datum; MAX_COLUMNS] {
+        self.datums
+    }
+
     fn get(&self, column: usize) -> Option<Datum> {
         (!self.nulls[column - 1]).then(|| self.datums[column - 1])
+    }
+
+    /// An int2 column.
+    pub fn int2(&self, column: usize) -> Option<i16> {
+        self.get(column).map(|datum| datum.value() as i16)
+    }
+
+    /// An int8 column.
+    pub fn int8(&self, column: usize) -> Option<i64> {
+        self.get(column).map(|datum| datum.value() as i64)
     }
 
     /// An int4 column.
@@ -380,19 +472,43 @@ impl Found {
         self.get(column).map(|datum| unsafe { name_at(datum) })
     }
 
+    /// A column of type text, as UTF-8.
+    pub fn text(&self, column: usize) -> Option<String> {
+        // SAFETY: callers name columns of type text; the row is pinned.
+        self.get(column).map(|datum| unsafe { text_at(datum) })
+    }
+
     /// A column of type name[]; nulls are left out.
     pub fn names(&self, column: usize) -> Vec<String> {
+        let name = (pg_sys::NAMEOID, pg_sys::NAMEDATALEN as i32, b'c');
+        // SAFETY: callers name columns of type name[].
+        self.elements(column, name, |datum| unsafe { name_at(datum) })
+    }
+
+    /// A column of type text[]; nulls are left out.
+    pub fn texts(&self, column: usize) -> Vec<String> {
+        // SAFETY: callers name columns of type text[].
+        self.elements(column, (pg_sys::TEXTOID, -1, b'i'), |datum| unsafe { text_at(datum) })
+    }
+
+    /// The elements of an array: of type, length and alignment as the catalogue has them.
+    fn elements<T>(
+        &self,
+        column: usize,
+        (element, length, align): (Oid, i32, u8),
+        read: impl Fn(Datum) -> T,
+    ) -> Vec<T> {
         let Some(datum) = self.get(column) else { return Vec::new() };
-        // SAFETY: callers name columns of type name[]; the arrays that come back are palloc'd and
-        // as long as the count says.
+        // SAFETY: callers name columns of such arrays; what comes back is palloc'd and as long as
+        // the count says.
         unsafe {
             let (mut elements, mut nulls, mut count) = (null_mut(), null_mut(), 0);
             pg_sys::deconstruct_array(
                 pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast(),
-                pg_sys::NAMEOID,
-                pg_sys::NAMEDATALEN as i32,
+                element,
+                length,
                 false,
-                b'c' as i8,
+                align as i8,
                 &mut elements,
                 &mut nulls,
                 &mut count,
@@ -400,7 +516,7 @@ impl Found {
             let count = usize::try_from(count).unwrap_or(0);
             (0..count)
                 .filter(|place| !*nulls.add(*place))
-                .map(|place| name_at(*elements.add(place)))
+                .map(|place| read(*elements.add(place)))
                 .collect()
         }
     }

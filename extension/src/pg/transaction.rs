@@ -6,6 +6,10 @@
 
 use pgrx::pg_sys;
 
+/// Of a page of WAL, and of the first one of a file.
+const PAGE_HEADER: u64 = size_of::<pg_sys::XLogPageHeaderData>() as u64;
+const LONG_PAGE_HEADER: u64 = size_of::<pg_sys::XLogLongPageHeaderData>() as u64;
+
 /// What happened to the top-level transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransactionEvent {
@@ -103,6 +107,35 @@ pub fn top_xid() -> u64 {
 pub fn wal_insert_position() -> u64 {
     // SAFETY: no arguments, reads shared state under its own spinlock.
     unsafe { pg_sys::GetXLogInsertRecPtr() }
+}
+
+/// Waits until the WAL up to this place is on disk; none: all that is written by now.
+pub fn flush_wal(up_to: Option<u64>) {
+    // SAFETY: a place that has been written.
+    unsafe { pg_sys::XLogFlush(written_end(up_to)) };
+}
+
+/// Waits until synchronous standbys have the WAL up to this place, as a commit does.
+pub fn await_standbys(up_to: Option<u64>) {
+    // SAFETY: as a commit does it: without interrupts, which end the wait with a warning.
+    unsafe {
+        pg_sys::InterruptHoldoffCount += 1;
+        pg_sys::SyncRepWaitForLSN(written_end(up_to), true);
+        pg_sys::InterruptHoldoffCount -= 1;
+    }
+}
+
+/// Where what is written ends, at this place or before it.
+fn written_end(up_to: Option<u64>) -> u64 {
+    // SAFETY: reads shared state under its own locks; the segment size is set at the start.
+    let (now, segment) = unsafe { (pg_sys::GetXLogInsertRecPtr(), pg_sys::wal_segment_size) };
+    let end = up_to.map_or(now, |place| place.min(now));
+    let page = u64::from(pg_sys::XLOG_BLCKSZ);
+    // The next record would begin behind the header of a page that has none yet: what is written
+    // ends with the page before.
+    let is_first = end % u64::try_from(segment).unwrap_or(page) < page;
+    let header = if is_first { LONG_PAGE_HEADER } else { PAGE_HEADER };
+    if end % page == header { end - header } else { end }
 }
 
 /// Number of this backend among those alive, from 1.

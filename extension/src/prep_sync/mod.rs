@@ -25,7 +25,7 @@ use pgrx::prelude::*;
 use parts::PartIterator;
 pub use parts::now_micros;
 use request::Request;
-pub use request::{local_node, pattern_list, selection};
+pub use request::{pattern_list, selection};
 
 /// The parts of a new set for a peer; see the user's reference in README.
 #[pg_extern(volatile)]

@@ -15,6 +15,13 @@ use super::window::WindowSource;
 /// Fast, and halves a journal's bytes; a higher level costs more time than it saves on a stick.
 const COMPRESSION_LEVEL: i32 = 1;
 
+/// From here on a part of a window ends with the transaction, so that the next one is made while
+/// this one is applied.
+const ENOUGH_FOR_A_PART: usize = 1 << 20;
+
+/// So many frames are remembered from the count of the parts (some 16 MB), and not read again.
+const MOST_REMEMBERED: usize = 200_000;
+
 /// What a frame adds to a part besides its bytes, roughly: head, and begin and end around it.
 const FRAME_OVERHEAD: usize = 64;
 
@@ -41,20 +48,14 @@ pub struct PartIterator {
 
 impl PartIterator {
     pub fn new(request: Request) -> Self {
-        let mut counting = Batches::new(open(&request));
-        let mut parts = 0;
-        while counting.next_batch().is_some() {
-            parts += 1;
-        }
-        counting.close();
-        let batches = Some(Batches::new(open(&request)));
+        let (parts, batches) = Batches::counted(&request);
         Self {
             set_id: Uuid::new_v4(),
             created_at: now_micros(),
             // A set without entries is one part all the same: it carries the position.
             parts: parts.max(1),
             made: 0,
-            batches,
+            batches: Some(batches),
             writer: PartWriter::default(),
             totals: Totals::default(),
             request,
@@ -160,15 +161,48 @@ struct Batches {
     /// Read already, and for the next batch.
     pending: VecDeque<SourceFrame>,
     last_xid: u64,
+    /// All that are left, where they are few enough to be remembered.
+    counted: Option<VecDeque<Batch>>,
 }
 
 impl Batches {
-    fn new(mut source: Box<dyn FrameSource>) -> Self {
+    fn new(request: &Request) -> Self {
+        let mut source = open(request);
         let pending = source.next_frame().into_iter().collect();
-        Self { source, pending, last_xid: 0 }
+        Self { source, pending, last_xid: 0, counted: None }
+    }
+
+    /// How many there are, and they themselves.
+    fn counted(request: &Request) -> (u32, Self) {
+        let mut batches = Self::new(request);
+        let (mut count, mut frames) = (0, 0);
+        let mut remembered = VecDeque::new();
+        while let Some(batch) = batches.cut() {
+            count += 1;
+            frames += batch.frames.len();
+            // Frames of a full set come with their bytes.
+            if request.mode == Mode::Full || frames > MOST_REMEMBERED {
+                remembered.clear();
+            } else {
+                remembered.push_back(batch);
+            }
+        }
+        if remembered.len() == count as usize {
+            batches.counted = Some(remembered);
+            return (count, batches);
+        }
+        batches.close();
+        (count, Self::new(request))
     }
 
     fn next_batch(&mut self) -> Option<Batch> {
+        match &mut self.counted {
+            Some(counted) => counted.pop_front(),
+            None => self.cut(),
+        }
+    }
+
+    fn cut(&mut self) -> Option<Batch> {
         let mut frames = Vec::from(std::mem::take(&mut self.pending));
         // Rows read as they are now belong to no transaction (number 0).
         let first_xid = frames.first()?.xid;
@@ -176,7 +210,8 @@ impl Batches {
         let mut bytes = frames.iter().map(size_in_part).sum::<usize>();
         while let Some(frame) = self.source.next_frame() {
             bytes += size_in_part(&frame);
-            if bytes > PART_TARGET_BYTES {
+            let begins = frame.xid != 0 && frames.last().is_some_and(|last| last.xid != frame.xid);
+            if bytes > PART_TARGET_BYTES || begins && bytes > ENOUGH_FOR_A_PART {
                 self.pending = whole_transactions(&mut frames, &frame);
                 self.pending.push_back(frame);
                 break;

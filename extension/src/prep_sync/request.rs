@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::error::{Failure, is_copy};
 use crate::pg::query::{self, Arg, Row, View};
+use crate::pg::transaction;
 
 /// Separates the patterns of a list on the way out of SQL; no name holds it.
 const SEPARATOR: char = '\u{1}';
@@ -74,6 +75,9 @@ impl Request {
                 (Mode::Changes, at.clone(), at)
             }
         };
+        // Some of what `to` sees may have been committed without waiting for the disk. A crash would
+        // give those transactions' numbers to others, and the peer would never ask for these.
+        transaction::flush_wal(None);
         let include = include.unwrap_or_else(|| peer.include.clone());
         let exclude = [peer.exclude.clone(), exclude.unwrap_or_default()].concat();
         let received = received_from(&peer);
@@ -110,7 +114,7 @@ fn check_mode(mode: &str) -> Asked {
 }
 
 /// This database as a node.
-pub fn local_node() -> NodeInfo {
+fn local_node() -> NodeInfo {
     let sql = "select k.node_id, k.node_name, k.node_tag, c.system_identifier, \
             l.system_identifier <> c.system_identifier or l.database_oid <> (\
                 select oid from pg_catalog.pg_database \

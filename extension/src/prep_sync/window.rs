@@ -1,9 +1,9 @@
 //! The frames of a window of the journal, in the order in which their transactions ended.
 //!
 //! The order is found over narrow rows (a sort that spills to disk by itself); the bytes are
-//! fetched for one part at a time, by primary key.
+//! fetched for one part at a time, by primary key: beneath SQL, since frames never change.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use syncjournal_core::snapshot::Window;
 use syncjournal_core::{RelationLayout, Version};
@@ -11,6 +11,7 @@ use syncjournal_core::{RelationLayout, Version};
 use super::request::Request;
 use super::source::{FrameSource, SourceFrame};
 use crate::error::corrupted;
+use crate::journal::FrameIds;
 use crate::pg::query::{self, Arg, Cursor, Row, View};
 
 /// Narrow rows read at a time.
@@ -74,19 +75,13 @@ impl FrameSource for WindowSource {
     }
 
     fn load(&mut self, frames: &mut [SourceFrame]) {
-        let ids: Vec<_> = frames.iter().map(|frame| frame.id.to_string()).collect();
-        let ids = array(&ids);
-        let mut places: HashMap<_, _> =
-            frames.iter_mut().map(|frame| (frame.id.to_bytes(), frame)).collect();
-        // Joined, since an array in a condition would be parsed anew for every row.
-        let sql = "select j.frame, j.data \
-            from pg_catalog.unnest($1::uuid[]) wanted (frame) \
-                join syncjournal.journal j on j.frame = wanted.frame";
-        query::run(View::Statement, sql, &[Arg::Text(&ids)], |row| {
-            if let Some(frame) = row.uuid(1).and_then(|id| places.get_mut(&id)) {
-                frame.bytes = row.bytes(2, <[u8]>::to_vec).unwrap_or_default();
-            }
-        });
+        let mut stored = FrameIds::open();
+        for frame in frames {
+            let bytes = stored.bytes_of(frame.id);
+            frame.bytes = bytes.unwrap_or_else(|| {
+                corrupted(format_args!("frame {} is in the journal no longer", frame.id)).raise()
+            });
+        }
     }
 
     fn layout(&mut self, layout_id: i32) -> RelationLayout {

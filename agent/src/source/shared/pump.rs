@@ -16,6 +16,7 @@ use crate::source::journal_row::{JournalColumns, JournalRow};
 use crate::source::slot::{PendingSlot, ReadySlot};
 use crate::source::{Source, StreamPosition};
 use bytes::Bytes;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -159,7 +160,7 @@ async fn open(node: &Arc<Node>) -> Result<Reader> {
     let copy = walsender.start(&slot, PUBLICATION).await?;
     tracing::info!(node = %node.name, start = %slot.consistent_point, "the stream runs");
     Ok(Reader {
-        source,
+        source: Arc::new(source),
         copy,
         log: Log::new(slot.consistent_point, start),
         columns: None,
@@ -169,9 +170,20 @@ async fn open(node: &Arc<Node>) -> Result<Reader> {
     })
 }
 
+/// A question to the source that is under way.
+type Asking<'a> = Pin<Box<dyn Future<Output = Result<StreamPosition>> + Send + 'a>>;
+
+/// Its answer; nothing is lost where this is dropped.
+async fn answer(asking: &mut Option<Asking<'_>>) -> Result<StreamPosition> {
+    match asking {
+        Some(asking) => asking.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The running stream.
 struct Reader {
-    source: Source,
+    source: Arc<Source>,
     copy: CopyBoth,
     log: Arc<Log>,
     columns: Option<JournalColumns>,
@@ -201,6 +213,9 @@ impl Reader {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waiting: Option<JournalRow> = None;
         let mut held = Box::pin(sleep(HELD_AT_MOST));
+        // The source's answer is awaited beside the stream, which must not stand still for it.
+        let source = Arc::clone(&self.source);
+        let mut asking: Option<Asking<'_>> = None;
         let ended = loop {
             let log = Arc::clone(&self.log);
             tokio::select! {
@@ -211,10 +226,16 @@ impl Reader {
                 },
                 _ = ticks.tick() => {
                     self.report().await?;
-                    self.ask_position(waiting.is_some()).await?;
+                    if asking.is_none() && self.moved.position_is_due() {
+                        asking = Some(Box::pin(source.stream_position()));
+                    }
                     if self.is_deserted() {
                         break Ended::Deserted;
                     }
+                }
+                position = answer(&mut asking), if asking.is_some() => {
+                    asking = None;
+                    self.place_is_known(position?, waiting.is_some());
                 }
                 () = log.room(), if waiting.is_some() => {
                     if let Some(row) = waiting.take() {
@@ -253,18 +274,13 @@ impl Reader {
         self.copy.report(self.log.place()).await
     }
 
-    /// Asks for a position where the last one is behind.
-    async fn ask_position(&mut self, held: bool) -> Result<()> {
-        if !self.moved.position_is_due() {
-            return Ok(());
-        }
-        let position: StreamPosition = self.source.stream_position().await?;
+    /// The source has said how far it is.
+    fn place_is_known(&mut self, position: StreamPosition, held: bool) {
         if held && position.lsn.0.saturating_sub(self.log.place().0) > HELD_WAL_AT_MOST {
             self.log.dismiss_slowest();
         }
         self.moved.asked_at = Some((Instant::now(), position.lsn));
         self.log.set_position(position);
-        Ok(())
     }
 
     fn is_deserted(&mut self) -> bool {

@@ -1,11 +1,15 @@
 //! Which of the entries in quarantine are tried again, and when.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
 
 use syncjournal_core::{RowId, Version};
 
+use crate::error::not_installed;
 use crate::journal;
+use crate::pg::catalog;
 use crate::pg::query::{self, Arg, Row, View};
+use crate::pg::table::Table;
 
 /// Of more entries than these the rows are not watched: time brings them up.
 const MOST_WATCHED: i64 = 1000;
@@ -32,13 +36,8 @@ pub struct Watch {
 impl Watch {
     pub fn load() -> Self {
         let mut watch = Self::default();
-        let any = "select exists (select from syncjournal.quarantined_entry \
-                order by quarantine_id limit 1), \
-            exists (select from syncjournal.pending_reference limit 1)";
-        let flags = |row: &Row| (row.bool(1) == Some(true), row.bool(2) == Some(true));
-        let (any, any_pending) = query::first(View::Newest, any, &[], flags).unwrap_or_default();
-        watch.any = any;
-        if any_pending {
+        watch.any = has_rows(c"quarantined_entry");
+        if has_rows(c"pending_reference") {
             watch.load_parents();
         }
         if !watch.any {
@@ -78,6 +77,12 @@ impl Watch {
             self.found.extend(ids);
         }
     }
+}
+
+/// Whether one of our own tables has any row.
+fn has_rows(table: &CStr) -> bool {
+    let relid = catalog::own_relation(table);
+    Table::read(relid.unwrap_or_else(|| not_installed().raise())).has_rows()
 }
 
 /// An entry in quarantine.
