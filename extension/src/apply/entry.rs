@@ -110,7 +110,16 @@ impl Table {
         }
     }
 
-    /// Applies an entry, or puts it off; it is journaled already.
+    /// Whether the next entries can be laid, or put off, before they are in the journal: nothing that
+    /// would make of them more than a row waits, and no code of the users' runs.
+    pub fn needs_no_journal(&self) -> bool {
+        self.postponed.is_empty()
+            && self.truncations.is_empty()
+            && self.inbox.is_empty()
+            && !self.target.has_triggers()
+    }
+
+    /// Applies an entry, or puts it off; it is in the journal by the time that it is settled.
     pub fn entry(&mut self, incoming: Incoming<'_>) {
         let entry = incoming.entry;
         self.target.forget_parents();

@@ -38,6 +38,11 @@ impl Inbox {
         Self { relation_id, rows }
     }
 
+    /// Whether nothing waits at any row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Whether something waits at the row.
     pub fn concerns(&self, row: RowId) -> bool {
         self.rows.contains(&row)

@@ -57,10 +57,11 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Whether what came before must be settled first, since a TRUNCATE had seen it.
+    /// Whether what came before must be settled first, since a TRUNCATE had seen it. Nothing else
+    /// shares a frame with one.
     fn truncates(self) -> bool {
-        let mut entries = frame::entries(self.id, self.bytes).flatten();
-        entries.any(|entry| entry.operation == Operation::Truncate)
+        let first = frame::entries(self.id, self.bytes).next();
+        first.is_some_and(|entry| entry.is_ok_and(|entry| entry.operation == Operation::Truncate))
     }
 }
 
@@ -115,6 +116,9 @@ impl<'a> Session<'a> {
                 entries: u32::try_from(entries).unwrap_or(u32::MAX),
                 data: bytes,
             });
+            if !self.may_wait(&route) || frame.truncates() {
+                self.appender.flush();
+            }
         }
         let RelationLayout { schema, table, .. } = frame.layout;
         let told = format!("table \"{schema}.{table}\", from node \"{}\"", self.source.name);
@@ -135,6 +139,14 @@ impl<'a> Session<'a> {
             }
             Route::Table(fit) if self.care == Care::Together => self.lay(frame, fit),
             Route::Table(fit) => self.lay_apart(frame, fit),
+        }
+    }
+
+    /// Whether nobody reads the journal while the entries of this route's frames are laid.
+    fn may_wait(&self, route: &Route) -> bool {
+        match (route, &self.layer) {
+            (Route::Table(fit), Some(layer)) => layer.needs_no_journal(fit),
+            _ => false,
         }
     }
 
@@ -260,6 +272,7 @@ impl<'a> Session<'a> {
     /// Settles what was put off, checks what is checked at the end of a call, and says what was
     /// done.
     pub fn finish(mut self) -> Result<Outcome, Vec<Violation>> {
+        self.appender.flush();
         if let Some(mut layer) = self.layer.take() {
             layer.settle_postponed();
             self.laid.add(layer.close());

@@ -247,7 +247,9 @@ impl Table {
         if !journal::exists(id) {
             let layout_id = self.target.layout_id;
             let frame = FrameRow { id, layout_id, origin: 0, entries: 1, data: &data };
-            Appender::open().append(&frame);
+            let mut appender = Appender::open();
+            appender.append(&frame);
+            appender.flush();
         }
     }
 

@@ -26,7 +26,7 @@ pub fn flush(mut batch: Batch, split_until: Option<HybridTime>) {
     let mut entries = std::mem::take(&mut batch.entries);
     // Nearly always in order already: only nested triggers come before the outer statement.
     entries.sort_by_key(|entry| entry.version);
-    let appender = Appender::open();
+    let mut appender = Appender::open();
     let mut writer = FrameWriter::default();
     let mut last: Option<&Pending> = None;
     for entry in &entries {
@@ -34,14 +34,15 @@ pub fn flush(mut batch: Batch, split_until: Option<HybridTime>) {
         if let Some(before) = last
             && ends_frame(before, entry, writer.len() + HEAD_BYTES + values.len(), split_until)
         {
-            finish(&appender, &mut writer, before);
+            finish(&mut appender, &mut writer, before);
         }
         writer.encoded(&entry.head, entry.count, values);
         last = Some(entry);
     }
     if let Some(before) = last {
-        finish(&appender, &mut writer, before);
+        finish(&mut appender, &mut writer, before);
     }
+    appender.flush();
     tombstone::bury(entries.iter().filter_map(fate));
     let truncates = entries.iter().filter(|entry| entry.head.operation == Operation::Truncate);
     tombstone::record(truncates.map(|entry| (entry.relation_id, entry.version)));
@@ -74,7 +75,7 @@ fn ends_frame(
 }
 
 /// Writes the frame to which `entry` was the last to be added.
-fn finish(appender: &Appender, writer: &mut FrameWriter, entry: &Pending) {
+fn finish(appender: &mut Appender, writer: &mut FrameWriter, entry: &Pending) {
     let entries = writer.entries();
     let (id, data) = writer.finish(entry.version);
     check_size(id, &data);

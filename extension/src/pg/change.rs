@@ -105,7 +105,7 @@ impl Table {
             let heap_only = pg_sys::HEAP_ONLY_TUPLE as u16;
             if is_done && (*(*tuple).t_data).t_infomask2 & heap_only == 0 {
                 for index in &self.indexes {
-                    self.insert_key(*index, datums, tuple);
+                    self.insert_key(*index, datums, &mut (*tuple).t_self);
                 }
             }
             pg_sys::heap_freetuple(tuple);

@@ -24,6 +24,7 @@ pub mod random;
 pub mod reference;
 pub mod role;
 pub mod routing;
+pub mod row_batch;
 pub mod row_json;
 pub mod row_view;
 pub mod row_writer;

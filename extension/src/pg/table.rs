@@ -91,7 +91,7 @@ impl Table {
             let command = pg_sys::GetCurrentCommandId(true);
             pg_sys::heap_insert(self.relation, tuple, command, 0, null_mut());
             for index in &self.indexes {
-                self.insert_key(*index, &datums, tuple);
+                self.insert_key(*index, &datums, &mut (*tuple).t_self);
             }
             pg_sys::heap_freetuple(tuple);
             for (datum, field) in datums.iter().zip(fields) {
@@ -118,12 +118,12 @@ impl Table {
     }
 
     /// # Safety
-    /// `index` is open and of this table; `datums` are the columns of the inserted `tuple`.
+    /// `index` is open and of this table; `datums` are the columns of the row inserted at `place`.
     pub(super) unsafe fn insert_key(
         &self,
         index: pg_sys::Relation,
-        datums: &[Datum; MAX_COLUMNS],
-        tuple: pg_sys::HeapTuple,
+        datums: &[Datum],
+        place: *mut pg_sys::ItemPointerData,
     ) {
         let mut keys = [Datum::from(0); MAX_COLUMNS];
         let mut nulls = [false; MAX_COLUMNS];
@@ -145,7 +145,7 @@ impl Table {
                 index,
                 keys.as_mut_ptr(),
                 nulls.as_mut_ptr(),
-                &mut (*tuple).t_self,
+                place,
                 self.relation,
                 check,
                 false,

@@ -35,8 +35,7 @@ pub struct Watch {
 
 impl Watch {
     pub fn load() -> Self {
-        let mut watch = Self::default();
-        watch.any = has_rows(c"quarantined_entry");
+        let mut watch = Self { any: has_rows(c"quarantined_entry"), ..Self::default() };
         if has_rows(c"pending_reference") {
             watch.load_parents();
         }
