@@ -13,7 +13,10 @@ create table syncjournal.journal (
     -- The peer that it came from; 0: written here.
     origin int2 not null,
     entries int4 not null,
-    data bytea not null
+    data bytea not null,
+    -- Whom the frame is for, as this node's slices have it (syncjournal_core::slice); empty: whoever
+    -- has the table, which has none.
+    reach bytea not null default ''
 ) partition by list (segment);
 
 -- Up to a page goes inline; only a single row that is larger is moved out.
@@ -59,7 +62,7 @@ declare
         select coalesce(max(segment), 0) + 1 from syncjournal.journal_segment);
     leaf text := 'journal_' || next_segment;
 begin
-    execute format('create table syncjournal.%I (like syncjournal.journal including storage,'
+    execute format('create table syncjournal.%I (like syncjournal.journal including storage including defaults,'
         ' primary key (frame)) with (toast_tuple_target = 8160)', leaf);
     execute format('create index on syncjournal.%I (xid)', leaf);
     execute format('alter table syncjournal.journal'

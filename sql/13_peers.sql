@@ -22,8 +22,25 @@ create table syncjournal.registered_peer (
     has_said pg_snapshot,
     registered_at timestamptz not null default pg_catalog.now(),
     -- The peer was restored from a backup: what came from it before this transaction, it may lack.
-    resend_before xid8 not null default '0'
+    resend_before xid8 not null default '0',
+    -- Tables with slices named here go to the peer by these alone.
+    slices text[] not null default '{}'
 );
+
+-- The lists that a peer had before, for as long as it lacks entries of that time: everything visible
+-- in the snapshot is judged by them.
+create table syncjournal.peer_past (
+    past_id int8 generated always as identity primary key,
+    peer_id int2 not null references syncjournal.registered_peer on delete cascade,
+    until pg_snapshot not null,
+    -- The transaction that changed them, which its snapshot may show already.
+    changed_by xid8 not null default pg_catalog.pg_current_xact_id(),
+    include text[] not null,
+    exclude text[] not null,
+    slices text[] not null
+);
+
+create index peer_past_peer_id on syncjournal.peer_past (peer_id);
 
 -- How far this database has come with each source: everything visible in the source's snapshot is
 -- here. set_id and part: the last part applied of a set that is not complete yet.
@@ -74,6 +91,8 @@ create table syncjournal.peer_activity (
 
 select pg_catalog.pg_extension_config_dump('syncjournal.registered_peer', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.registered_peer_peer_id_seq', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.peer_past', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.peer_past_past_id_seq', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.received', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.set_log', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.peer_activity', '');

@@ -288,6 +288,11 @@ begin
         raise exception 'tables that inherit from "%" are tracked by its columns', relation
             using errcode = 'dependent_objects_still_exist', hint = 'Untrack them first.';
     end if;
+    if exists (select from syncjournal.slice where relation_id = was_tracked.relation_id) then
+        raise exception 'table "%" has slices', relation
+            using errcode = 'dependent_objects_still_exist',
+                hint = 'Drop them first: syncjournal.drop_slice(name), see view syncjournal.slices.';
+    end if;
     delete from syncjournal.tracked_relation where relation_id = was_tracked.relation_id;
     delete from syncjournal.tombstone where relation_id = was_tracked.relation_id;
     delete from syncjournal.truncation where relation_id = was_tracked.relation_id;

@@ -132,6 +132,7 @@ declare
     changed oid[];
     affected syncjournal.tracked_relation;
 begin
+    perform syncjournal.keep_slices();
     select array_agg(distinct f.relid) into changed
     from pg_event_trigger_ddl_commands() c
         cross join syncjournal.family(coalesce(pg_partition_root(c.objid), c.objid)) f(relid)
@@ -161,6 +162,7 @@ as $$
 declare
     affected syncjournal.tracked_relation;
 begin
+    perform syncjournal.keep_slices();
     with forgotten as (
         delete from syncjournal.tracked_relation t using pg_event_trigger_dropped_objects() d
         where d.classid = 'pg_class'::regclass and d.objid = t.relid and d.objsubid = 0

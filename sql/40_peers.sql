@@ -26,14 +26,11 @@ begin
         raise exception 'a database is not its own peer'
             using errcode = 'invalid_parameter_value',
                 hint = 'Give the node_id that the other database has in its view syncjournal.node.';
-    elsif cardinality(slices) > 0 then
-        raise exception 'slices are not available in this version'
-            using errcode = 'feature_not_supported',
-                hint = 'Leave slices empty, and choose tables by include and exclude.';
     elsif direction not in ('send', 'receive', 'both') then
         raise exception 'unknown direction "%"', direction
             using errcode = 'invalid_parameter_value', hint = 'Use send, receive or both.';
     end if;
+    perform syncjournal.check_slices(slices);
     -- For the error that a misshapen pattern gives.
     perform syncjournal.relation_matches('', '', include, exclude);
 end
@@ -103,6 +100,8 @@ begin
     perform syncjournal.check_peer_rules(constraints, stop_on);
     perform syncjournal.insert_peer(
         name, node_id, include, exclude, direction, false, constraints, stop_on);
+    update syncjournal.registered_peer p set slices = coalesce(add_peer.slices, '{}')
+    where p.peer_name = name;
 end
 $$;
 
@@ -125,12 +124,11 @@ declare
 begin
     perform syncjournal.check_peer(
         coalesce(node_id, was.node_id), coalesce(include, was.include),
-        coalesce(exclude, was.exclude), slices, coalesce(direction, was.direction));
+        coalesce(exclude, was.exclude), coalesce(slices, was.slices),
+        coalesce(direction, was.direction));
     perform syncjournal.check_peer_rules(constraints, stop_on);
     update syncjournal.registered_peer p
     set node_id = coalesce(alter_peer.node_id, p.node_id),
-        include = coalesce(alter_peer.include, p.include),
-        exclude = coalesce(alter_peer.exclude, p.exclude),
         direction = coalesce(alter_peer.direction, p.direction),
         active = coalesce(alter_peer.active, p.active),
         constraints = coalesce(alter_peer.constraints, p.constraints),
@@ -141,12 +139,10 @@ begin
         perform syncjournal.note_activity(
             name, case when active then 'switched_on' else 'switched_off' end, 'here');
     end if;
+    perform syncjournal.change_lists(
+        was, coalesce(include, was.include), coalesce(exclude, was.exclude),
+        coalesce(slices, was.slices));
     perform syncjournal.refuse_two_ways();
-    if was.confirmed is not null
-        and (include <> was.include or exclude <> was.exclude) then
-        raise notice 'peer "%" gets the changes of newly included tables from now on', name
-            using hint = 'Their present rows come with a full set.';
-    end if;
 end
 $$;
 
@@ -168,14 +164,15 @@ create function syncjournal.register_link(
     peer_node uuid,
     direction text,
     constraints text default null,
-    stop_on text[] default null)
+    stop_on text[] default null,
+    slices text[] default null)
 returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
     known syncjournal.registered_peer;
 begin
-    perform syncjournal.check_peer(peer_node, '{}', '{}', '{}', direction);
+    perform syncjournal.check_peer(peer_node, '{}', '{}', coalesce(slices, '{}'), direction);
     perform syncjournal.check_peer_rules(constraints, stop_on);
     select * into known from syncjournal.registered_peer p
     where p.node_id = peer_node or p.peer_name = register_link.peer_name
@@ -185,6 +182,9 @@ begin
     if not found then
         perform syncjournal.insert_peer(
             peer_name, peer_node, '{*.*}', '{}', direction, true, constraints, stop_on);
+        update syncjournal.registered_peer p
+        set slices = coalesce(register_link.slices, '{}')
+        where p.peer_name = register_link.peer_name;
         return peer_name;
     elsif known.node_id <> peer_node then
         raise exception 'peer "%" is another node', peer_name
@@ -209,6 +209,8 @@ begin
         and (p.node_id is null or p.direction not in ('both', register_link.direction)
             or p.constraints <> register_link.constraints
             or p.stop_on <> register_link.stop_on);
+    perform syncjournal.change_lists(
+        known, known.include, known.exclude, coalesce(slices, known.slices));
     perform syncjournal.refuse_two_ways();
     return known.peer_name;
 end
@@ -217,7 +219,7 @@ $$;
 create function syncjournal.peer_filter(
     peer text,
     out include text[], out exclude text[], out active boolean, out direction text,
-    out peer_id int2)
+    out peer_id int2, out slices text)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -228,7 +230,34 @@ begin
     active := found_peer.active;
     direction := found_peer.direction;
     peer_id := found_peer.peer_id;
+    slices := (
+        select coalesce(string_agg(format('%s %s %s', s.slice_id, s.on_leave, s.allow_sync), ','
+            order by s.slice_id), '')
+        from syncjournal.slice s where s.slice_name = any (found_peer.slices));
 end
+$$;
+
+-- Tables that go to the peer by slices.
+create function syncjournal.sliced_tables(peer text) returns setof regclass
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+    select t.relid from syncjournal.registered_peer p
+        join syncjournal.slice s on s.slice_name = any (p.slices)
+        join syncjournal.tracked_relation t using (relation_id)
+    where p.peer_name = peer
+$$;
+
+-- The slices by which the peer has the table of a layout; none where it has it by its lists.
+create function syncjournal.layout_slices(
+    peer text, layout_id int4, out slice_id int4, out on_leave text, out allow_sync boolean)
+returns setof record
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+    select s.slice_id, s.on_leave, s.allow_sync
+    from syncjournal.registered_peer p
+        join syncjournal.slice s on s.slice_name = any (p.slices)
+        join syncjournal.relation_layout y on y.relation_id = s.relation_id
+    where p.peer_name = peer and y.layout_id = layout_slices.layout_id
 $$;
 
 -- The tracked tables that both the peer's lists and the link's select.
@@ -247,7 +276,11 @@ begin
                 array(select relid from syncjournal.tracked_relation)) wanted
             join pg_class c on c.oid = wanted
             join pg_namespace n on n.oid = c.relnamespace
-        where syncjournal.relation_matches(n.nspname, c.relname, offer.include, offer.exclude)
+        where syncjournal.relation_matches(
+            n.nspname, c.relname,
+            case when c.oid in (select syncjournal.sliced_tables(peer)) then '{*.*}'
+                else offer.include end,
+            offer.exclude)
         order by 1;
 end
 $$;

@@ -13,7 +13,6 @@ create view syncjournal.node_priority as
 select p.place as priority, p.node_id, k.node_name as name
 from syncjournal.preferred_node p left join syncjournal.known_node k using (node_id);
 
--- The slices that the views name are empty until they can be given.
 create view syncjournal.tracked_table as
 select t.relid as relation, t.identity_column, t.keys, t.natural_key, t.conflict_policy,
     t.exclude_columns, t.counters, pg_catalog.to_regprocedure(t.merge_function) as merge_function,
@@ -25,7 +24,7 @@ select t.relid as relation, t.identity_column, t.keys, t.natural_key, t.conflict
 from syncjournal.tracked_relation t;
 
 create view syncjournal.peer as
-select peer_name as name, node_id, include, exclude, '{}'::text[] as slices, direction, active,
+select peer_name as name, node_id, include, exclude, slices, direction, active,
     active and node_id is not null as allow_sync, constraints, stop_on
 from syncjournal.registered_peer;
 
@@ -47,6 +46,13 @@ from syncjournal.refused_operation r
 create view syncjournal.activity as
 select activity_id, occurred_at, peer_name as peer, event, detail, by_role
 from syncjournal.activity_log;
+
+create view syncjournal.slices as
+select s.slice_name as name, t.relid as relation, s.row_filter, s.on_leave, s.allow_sync,
+    s.created_at,
+    array(select p.peer_name from syncjournal.registered_peer p
+        where s.slice_name = any (p.slices) order by 1) as peers
+from syncjournal.slice s join syncjournal.tracked_relation t using (relation_id);
 
 create view syncjournal.stat_peer as
 select p.peer_name as name,

@@ -10,7 +10,9 @@ from syncjournal.journal j
     join syncjournal.relation_layout y on y.layout_id = j.layout
     cross join lateral syncjournal.unfold_frame(j.frame, j.layout, j.data) u
     left join syncjournal.known_tag t on t.node_tag = syncjournal.version_node(u.version)
-    left join syncjournal.known_node k using (node_id);
+    left join syncjournal.known_node k using (node_id)
+-- Rows for peers with slices, and for one peer, tell of no change.
+where j.reach = '' or get_byte(j.reach, 0) = 1;
 
 create view syncjournal.change as
 select version, prev, merged, changed_at, node, xid, relation, row_id, op, old, new

@@ -8,7 +8,7 @@ grant select on syncjournal.restriction, syncjournal.not_permitted, syncjournal.
 to syncjournal_reader;
 grant select on
     syncjournal.node, syncjournal.node_priority, syncjournal.tracked_table, syncjournal.peer,
-    syncjournal.stat_peer, syncjournal.sync_set, syncjournal.conflict, syncjournal.quarantine, syncjournal.health,
+    syncjournal.stat_peer, syncjournal.slices, syncjournal.sync_set, syncjournal.conflict, syncjournal.quarantine, syncjournal.health,
     syncjournal.change, syncjournal.key_sequence,
     syncjournal.identity_table, syncjournal.waiting_reference
 to syncjournal_reader;
@@ -40,8 +40,8 @@ $packs$;
 
 -- The agent: what a link needs, and no table of the users'.
 grant execute on function
-    syncjournal.register_link(text, uuid, text, text, text[]),
-    syncjournal.peer_filter(text),
+    syncjournal.register_link(text, uuid, text, text, text[], text[]),
+    syncjournal.peer_filter(text), syncjournal.layout_slices(text, int4),
     syncjournal.exported_tables(text, text[], text[]), syncjournal.layout_definition(int4),
     syncjournal.received_position(uuid), syncjournal.make_durable(int8),
     syncjournal.stream_position(),
@@ -81,6 +81,9 @@ grant execute on function
     syncjournal.add_peer(text, uuid, text[], text[], text[], text, text, text[]),
     syncjournal.alter_peer(
         text, uuid, text[], text[], text[], text, boolean, text, text[]),
+    syncjournal.create_slice(text, regclass, text, text),
+    syncjournal.alter_slice(text, text, text), syncjournal.drop_slice(text),
+    syncjournal.slice_digest(text),
     syncjournal.drop_peer(text), syncjournal.set_node_priority(text[]),
     syncjournal.retry_quarantine(int8), syncjournal.discard_quarantine(int8),
     syncjournal.declare_pack_edge(regclass, text[]), syncjournal.drop_pack_edge(regclass, text[])

@@ -69,8 +69,15 @@ impl Database {
         let row = self
             .session
             .query_one(
-                "select syncjournal.register_link($1, $2, $3, $4, $5)",
-                &[&peer, &peer_node, &direction, &options.constraints, &options.stop_on],
+                "select syncjournal.register_link($1, $2, $3, $4, $5, $6)",
+                &[
+                    &peer,
+                    &peer_node,
+                    &direction,
+                    &options.constraints,
+                    &options.stop_on,
+                    &options.slices,
+                ],
             )
             .await
             .map_err(|error| self.explain(error))?;

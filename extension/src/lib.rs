@@ -13,6 +13,7 @@ mod node;
 mod pg;
 mod prep_sync;
 mod selection;
+mod slice;
 mod track_lock;
 mod value;
 

@@ -72,6 +72,9 @@ pub enum Operation {
     /// A row of a full set: values of all columns, at a version that is named, may be nil, and is
     /// not this entry's own.
     State = 5,
+    /// A row that has left every slice by which the peer had it, at the version that took it out. No
+    /// values; one NULL where the row is deleted. Never journaled by whom it reaches.
+    Leave = 6,
 }
 
 impl Operation {
@@ -82,8 +85,15 @@ impl Operation {
             3 => Self::Delete,
             4 => Self::Truncate,
             5 => Self::State,
+            6 => Self::Leave,
             _ => return Err(DecodeError::Invalid("operation")),
         })
+    }
+
+    /// Whether the entry names a version that is not its own.
+    #[must_use]
+    pub const fn names_version(self) -> bool {
+        matches!(self, Self::State | Self::Leave)
     }
 
     /// The word that view `change` shows.
@@ -92,7 +102,7 @@ impl Operation {
         match self {
             Self::Insert | Self::State => "INSERT",
             Self::Update => "UPDATE",
-            Self::Delete => "DELETE",
+            Self::Delete | Self::Leave => "DELETE",
             Self::Truncate => "TRUNCATE",
         }
     }
@@ -102,7 +112,8 @@ impl Operation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// What the row is at after this entry: the entry's own pointer, or for [`Operation::State`]
-    /// the version that the source's row had (nil where it never had an entry).
+    /// the version that the source's row had (nil where it never had an entry), for
+    /// [`Operation::Leave`] the version that took the row out.
     pub version: Version,
     /// Index in the frame.
     pub index: u16,
@@ -121,6 +132,12 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn values(&self) -> Values<'a> {
         self.values.clone()
+    }
+
+    /// Whether a row that leaves is deleted, rather than out of its slices.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.operation == Operation::Leave && !self.values.is_empty()
     }
 
     /// The changed columns of an update; empty for every other operation.

@@ -1,7 +1,7 @@
 //! The frame: the entries that one transaction made on one relation, as the journal stores them.
 //!
 //! ```text
-//! frame  = format (1 byte) entry*
+//! frame  = format (1 byte: 1, or 2 where others hold more entries under this id) entry*
 //! entry  = head index row [prev] [merged] [version] count value*
 //! head   = operation (3 bits) | has prev (8) | has merged (16) | has version (32)
 //! index  = varint, twice the number of indexes that are left out before this one
@@ -19,6 +19,8 @@ use crate::limits;
 use crate::version::Version;
 
 const FORMAT: u8 = 1;
+/// A frame that was cut for a peer: the same id may stand elsewhere for more entries.
+const PIECE: u8 = 2;
 const OPERATION_BITS: u8 = 0b0000_0111;
 const HAS_PREV: u8 = 8;
 const HAS_MERGED: u8 = 16;
@@ -35,7 +37,7 @@ pub struct Head {
     pub prev: Version,
     /// Nil where there is none.
     pub merged: Version,
-    /// The version of a row in a full set; `None` for every other operation.
+    /// The version that a state or a leave names; `None` for every other operation.
     pub state: Option<Version>,
 }
 
@@ -54,9 +56,16 @@ pub struct FrameWriter {
     entries: u32,
     first: u16,
     next_index: u32,
+    is_piece: bool,
 }
 
 impl FrameWriter {
+    /// Writes some of another frame's entries, under their own indexes.
+    #[must_use]
+    pub fn piece() -> Self {
+        Self { is_piece: true, ..Self::default() }
+    }
+
     /// Bytes written so far.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -95,7 +104,7 @@ impl FrameWriter {
     fn head(&mut self, head: &Head, count: usize) {
         let index = u32::from(head.index);
         if self.entries == 0 {
-            self.bytes.push(FORMAT);
+            self.bytes.push(if self.is_piece { PIECE } else { FORMAT });
             self.first = head.index;
             self.next_index = index;
         }
@@ -200,6 +209,12 @@ impl<'a> ChangeWriter<'a> {
     }
 }
 
+/// Whether the frame was cut: the same id may stand elsewhere for more entries.
+#[must_use]
+pub fn is_piece(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&PIECE)
+}
+
 /// The entries of a frame, in ascending order of index.
 ///
 /// Each item is checked as it comes: well-formed, indexes ascending, parents older than the entry.
@@ -268,8 +283,8 @@ impl<'a> Walk<'a> {
         if !self.started {
             self.started = true;
             match self.reader.u8("frame") {
-                Ok(FORMAT) if !self.reader.is_empty() => {}
-                Ok(FORMAT) => return Some(Err(DecodeError::Truncated("frame"))),
+                Ok(FORMAT | PIECE) if !self.reader.is_empty() => {}
+                Ok(FORMAT | PIECE) => return Some(Err(DecodeError::Truncated("frame"))),
                 Ok(_) => return Some(Err(DecodeError::Invalid("format of the frame"))),
                 Err(error) => return Some(Err(error)),
             }
@@ -284,7 +299,7 @@ impl<'a> Walk<'a> {
             return Err(DecodeError::Invalid("flags of an entry"));
         }
         let operation = Operation::from_code(head & OPERATION_BITS)?;
-        if (head & HAS_VERSION != 0) != (operation == Operation::State) {
+        if (head & HAS_VERSION != 0) != operation.names_version() {
             return Err(DecodeError::Invalid("flags of an entry"));
         }
         let twice = reader.bounded(2 * limits::FRAME_MAX_ENTRIES, "index of an entry")?;
@@ -301,7 +316,7 @@ impl<'a> Walk<'a> {
         let prev = parent(HAS_PREV)?;
         let merged = parent(HAS_MERGED)?;
         let version = match operation {
-            Operation::State => parent(HAS_VERSION)?,
+            Operation::State | Operation::Leave => parent(HAS_VERSION)?,
             _ => self.id.with_index(index),
         };
         let count = reader.bounded(limits::MAX_COLUMNS, "number of columns")?;
@@ -309,6 +324,9 @@ impl<'a> Walk<'a> {
             Operation::Update => Values::take_changes(reader, count)?,
             // Nothing, or what the node had seen: see `merge::TruncateSummary`.
             Operation::Truncate if count != 0 && count != 2 => {
+                return Err(DecodeError::Invalid("number of columns"));
+            }
+            Operation::Leave if count > 1 => {
                 return Err(DecodeError::Invalid("number of columns"));
             }
             _ => Values::take(reader, count)?,

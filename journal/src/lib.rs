@@ -20,6 +20,7 @@
 //! | [`pattern`] | include and exclude lists by psql's pattern rules |
 //! | [`operations`] | which operations may pass, by table |
 //! | [`merge`] | fast-forward, known, diverged; who wins |
+//! | [`slice`] | what of a frame a peer gets that has a table by slices |
 //! | [`digest`] | hashes of a table's content, in a tree over the rows' identities |
 //! | [`limits`] | every cap, with its reason |
 //!
@@ -37,6 +38,7 @@ pub mod limits;
 pub mod merge;
 pub mod operations;
 pub mod pattern;
+pub mod slice;
 pub mod snapshot;
 pub mod version;
 pub mod wire;

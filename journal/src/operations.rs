@@ -51,7 +51,7 @@ impl Operations {
         let bits = match operation {
             Operation::Insert => 1,
             Operation::Update => 2,
-            Operation::Delete => 4,
+            Operation::Delete | Operation::Leave => 4,
             Operation::Truncate => 8,
             Operation::State => 1 | 2,
         };

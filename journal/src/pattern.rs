@@ -189,6 +189,11 @@ impl Selection {
         any(&self.include) && !any(&self.exclude)
     }
 
+    #[must_use]
+    pub fn excludes(&self, schema: &str, table: &str) -> bool {
+        self.exclude.iter().any(|pattern| pattern.matches(schema, table))
+    }
+
     /// What either selects.
     ///
     /// # Errors

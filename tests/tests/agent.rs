@@ -8,6 +8,7 @@ mod fan_out;
 mod live;
 mod restarts;
 mod shapes;
+mod slices;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

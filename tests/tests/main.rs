@@ -30,6 +30,7 @@ mod rules;
 mod runs;
 mod schema_check;
 mod sets;
+mod slices;
 mod topology;
 mod tracked_ddl;
 mod tracking;

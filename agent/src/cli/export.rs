@@ -1,6 +1,6 @@
 //! `export`: what a link's destination lacks, as a file.
 
-use crate::config::{Config, LinkOptions};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exit::Outcome;
 use crate::net::SessionName;
@@ -31,8 +31,8 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
         return Err(Error::config(format!("link \"{}\" goes nowhere", link.name)));
     };
     let mut source = Source::connect(&flow, &SessionName::of_flow(&flow)).await?;
-    if !source.database.has_peer(&source.peer).await? {
-        source.database.register(&source.peer, None, "send", &LinkOptions::default()).await?;
+    if !source.database.has_peer(&source.peer).await? || flow.options.slices.is_some() {
+        source.database.register(&source.peer, None, "send", &flow.options.at_source()).await?;
     }
     source.check_patterns(&flow).await?;
     let mode = if arguments.full || !source.has_confirmed().await? {

@@ -45,6 +45,7 @@ pub(super) struct LinkTable {
     pub(super) active: bool,
     pub(super) constraints: Option<ConstraintsWord>,
     pub(super) stop_on: Option<Vec<String>>,
+    pub(super) slices: Option<Vec<String>>,
     pub(super) allow_backward: Option<bool>,
     pub(super) on_extra: Option<OnExtraWord>,
     pub(super) max_delete_rows: Option<u64>,

@@ -52,6 +52,12 @@ impl Flow {
         }
     }
 
+    /// The way back of a link: slices are of the source that it names.
+    pub(super) fn without_slices(mut self) -> Self {
+        self.options.slices = None;
+        self
+    }
+
     pub(super) fn has_ends_of(&self, other: &Self) -> bool {
         self.source.name == other.source.name && self.target.name == other.target.name
     }

@@ -46,6 +46,9 @@ pub(crate) struct LinkOptions {
     pub(crate) constraints: Option<&'static str>,
     /// SQLSTATEs or their classes that stop the link.
     pub(crate) stop_on: Option<Vec<String>>,
+    /// By these slices of the source's its tables are had. What a link says of its way back is whole
+    /// tables.
+    pub(crate) slices: Option<Vec<String>>,
     /// Pushes from a higher rank to a lower one are wanted.
     pub(crate) allow_backward: Option<bool>,
     /// What becomes of rows that only the target has. None: they stay.
@@ -53,6 +56,16 @@ pub(crate) struct LinkOptions {
 }
 
 impl LinkOptions {
+    /// What is the source's to know.
+    pub(crate) fn at_source(&self) -> Self {
+        Self { slices: self.slices.clone(), ..Self::default() }
+    }
+
+    /// What is the target's.
+    pub(crate) fn at_target(&self) -> Self {
+        Self { slices: None, ..self.clone() }
+    }
+
     /// Fails with the name of what both say differently.
     pub(super) fn merge(&mut self, other: &Self) -> std::result::Result<(), &'static str> {
         let differ = |one: bool, two: bool, same: bool| one && two && !same;
@@ -72,6 +85,13 @@ impl LinkOptions {
             return Err("on_extra and its limits");
         }
         self.extra = self.extra.or(other.extra);
+        let (mine, theirs) = (&self.slices, &other.slices);
+        if differ(mine.is_some(), theirs.is_some(), mine == theirs) {
+            return Err("slices");
+        }
+        if self.slices.is_none() {
+            self.slices.clone_from(&other.slices);
+        }
         self.constraints = self.constraints.or(other.constraints);
         self.allow_backward = self.allow_backward.or(other.allow_backward);
         if self.stop_on.is_none() {
@@ -137,6 +157,7 @@ impl LinkConfig {
             options: LinkOptions {
                 constraints: table.constraints.map(ConstraintsWord::as_str),
                 stop_on: table.stop_on.map(stop_on).transpose()?,
+                slices: table.slices,
                 allow_backward: table.allow_backward,
                 extra,
             },
@@ -152,7 +173,7 @@ impl LinkConfig {
         match self.direction {
             Direction::Push => vec![push()],
             Direction::Pull => vec![pull()],
-            Direction::Both => vec![push(), pull()],
+            Direction::Both => vec![push(), pull().without_slices()],
         }
     }
 }

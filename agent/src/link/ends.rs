@@ -83,8 +83,8 @@ impl Ends {
     pub(crate) async fn register(&mut self) -> Result<()> {
         let way = |one: &'static str| if self.flow.two_way { "both" } else { one };
         let (source, target) = (&self.source.database, &self.target.database);
-        let peer = register(source, target, way("send"), &LinkOptions::default()).await?;
-        let options = &self.flow.options;
+        let peer = register(source, target, way("send"), &self.flow.options.at_source()).await?;
+        let options = &self.flow.options.at_target();
         self.target_peer = register(target, source, way("receive"), options).await?;
         self.source.peer = peer;
         Ok(())

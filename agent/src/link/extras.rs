@@ -83,7 +83,8 @@ impl TableExtras {
     }
 }
 
-/// Tables that are tracked at both ends and that all lists select.
+/// Tables that are tracked at both ends and that all lists select. Of one that goes by slices the
+/// target has a part alone: what it has more came otherwise, or was kept.
 async fn shared_tables(ends: &Ends) -> Result<Vec<(String, String, String)>> {
     let accepted = ends.target.accepted(&ends.target_peer).await?;
     let offered = match ends.offer_if_known().await? {
@@ -92,7 +93,9 @@ async fn shared_tables(ends: &Ends) -> Result<Vec<(String, String, String)>> {
             Selection::parse(&["*.*"], &[]).map_err(|error| Error::protocol(error.to_string()))?
         }
     };
-    let there = tracked(&ends.source.database).await?;
+    let mut there = tracked(&ends.source.database).await?;
+    let sliced = ends.source.sliced_tables().await?;
+    there.retain(|(_, _, relation)| !sliced.contains(relation));
     let mut here = tracked(&ends.target.database).await?;
     let lists = [&accepted, &offered, &ends.flow.selection];
     here.retain(|table| {

@@ -7,11 +7,14 @@
 
 use super::ends::Ends;
 use crate::conninfo::Host;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::replication::Lsn;
-use crate::source::{Batch, Cut, Event, JournalRow, Layouts, Left, Member, StreamPosition};
+use crate::source::{
+    Batch, Cut as BatchCut, Event, JournalRow, Layouts, Left, Member, Passing, StreamPosition,
+};
 use std::time::Duration;
 use syncjournal_core::Snapshot;
+use syncjournal_core::slice::{self, Cut, Piece, Recipient};
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -107,13 +110,41 @@ impl<'a> Feed<'a> {
     }
 
     async fn frame(&mut self, row: &JournalRow) -> Result<()> {
-        // What came from the target is not sent back to it.
-        if row.origin != 0 && row.origin == self.layouts.offer().peer_id {
+        let peer_id = self.layouts.offer().peer_id;
+        // What came from the target is not sent back to it, but for what has left its slices by that.
+        let is_origin = row.origin != 0 && row.origin == peer_id;
+        if is_origin && row.reach.is_empty() {
             return Ok(());
         }
-        let layout = self.layouts.passing(row.layout, &self.ends.source, &self.ends.flow).await?;
-        if let Some(layout) = layout {
-            self.batch.add(row, &layout);
+        let is_new = !self.layouts.knows(row.layout);
+        if is_new || slice::is_for_peer(&row.reach, peer_id) {
+            self.read_offer().await?;
+        }
+        let Passing { layout, audience } =
+            self.layouts.passing(row.layout, &self.ends.source, &self.ends.flow).await?;
+        let to = Recipient { peer_id, audience: &audience, is_origin };
+        let damaged = |error| Error::protocol("a frame of the source is damaged").caused_by(error);
+        match slice::cut(row.frame, &row.data, &row.reach, to).map_err(damaged)? {
+            Cut::Nothing => {}
+            Cut::Whole => self.batch.add(row, &layout),
+            Cut::Pieces(pieces) => {
+                for Piece { id, entries, bytes } in &pieces {
+                    self.batch.add_as(row, &layout, (*id, u64::from(*entries), bytes));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What comes from here on is judged by what the source offers now.
+    async fn read_offer(&mut self) -> Result<()> {
+        let mut offer = self.ends.offer().await?;
+        let known = self.layouts.offer();
+        // The terms of a set that is begun stay as they are.
+        offer.terms.clone_from(&known.terms);
+        if offer != *known {
+            tracing::info!("the source's list for the peer has changed");
+            self.layouts = Layouts::new(offer)?;
         }
         Ok(())
     }
@@ -163,7 +194,7 @@ impl<'a> Feed<'a> {
 
     /// Checksum and compression of a large row take their time. The stream's reader, which must
     /// report meanwhile, may have been woken on this very thread: it is let go elsewhere.
-    fn cut(&mut self, to: &Snapshot, received: Option<Snapshot>) -> Cut {
+    fn cut(&mut self, to: &Snapshot, received: Option<Snapshot>) -> BatchCut {
         if self.batch.is_full() {
             block_in_place(|| self.batch.cut(&self.position, to, received))
         } else {

@@ -107,8 +107,11 @@ pub(crate) async fn try_flow(flow: &Flow, full: bool) -> Result<FlowReport> {
     ends.target.begin_trial().await?;
     let source = ends.source.database.identity.node_id;
     let peer = ends.source.database.node.name.clone();
-    ends.target_peer =
-        ends.target.database.register(&peer, Some(source), "receive", &flow.options).await?;
+    ends.target_peer = ends
+        .target
+        .database
+        .register(&peer, Some(source), "receive", &flow.options.at_target())
+        .await?;
     if !ends.would_be_open().await? {
         warn_inactive(flow);
         ends.target.end_trial().await?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use syncjournal_core::limits::PART_TARGET_BYTES;
 use syncjournal_core::wire::{Header, Mode, NodeInfo, PartWriter, Terms};
-use syncjournal_core::{RelationLayout, Snapshot};
+use syncjournal_core::{RelationLayout, Snapshot, Version};
 use uuid::Uuid;
 
 /// zstd's level for sets of the stream: the fast end, since it lies in the way of every row.
@@ -72,6 +72,16 @@ impl Batch {
 
     /// Adds a frame that may pass.
     pub(crate) fn add(&mut self, row: &JournalRow, layout: &Arc<RelationLayout>) {
+        self.add_as(row, layout, (row.frame, row.entries, &row.data));
+    }
+
+    /// Adds what may pass of a frame: its id, its entries and its bytes.
+    pub(crate) fn add_as(
+        &mut self,
+        row: &JournalRow,
+        layout: &Arc<RelationLayout>,
+        (id, entries, data): (Version, u64, &[u8]),
+    ) {
         if self.open.is_none() {
             self.writer.begin(row.xid, row.lsn);
             self.open = Some((row.xid, row.lsn));
@@ -80,7 +90,7 @@ impl Batch {
         if !self.writer.has_layout(key) {
             self.writer.add_layout(key, RelationLayout::clone(layout));
         }
-        self.writer.frame(key, row.frame, row.entries, &row.data);
+        self.writer.frame(key, id, entries, data);
     }
 
     /// The source's transaction ends here.
@@ -177,7 +187,6 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use bytes::Bytes;
-    use syncjournal_core::Version;
     use syncjournal_core::wire::{Record, SetPart};
 
     fn batch() -> Batch {
@@ -194,6 +203,7 @@ mod tests {
             origin: 0,
             entries: 2,
             data: Bytes::from(vec![5; bytes]),
+            reach: Bytes::new(),
         }
     }
 

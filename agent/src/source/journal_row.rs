@@ -16,6 +16,8 @@ pub(crate) struct JournalRow {
     pub(crate) origin: i16,
     pub(crate) entries: u64,
     pub(crate) data: Bytes,
+    /// Whom it is for, see `syncjournal_core::slice`; empty for a table without slices.
+    pub(crate) reach: Bytes,
 }
 
 /// Where the journal's columns stand in a tuple; learned from pgoutput's relation message.
@@ -29,6 +31,7 @@ pub(super) struct JournalColumns {
     origin: usize,
     entries: usize,
     data: usize,
+    reach: usize,
 }
 
 impl JournalColumns {
@@ -52,6 +55,7 @@ impl JournalColumns {
             origin: place("origin")?,
             entries: place("entries")?,
             data: place("data")?,
+            reach: place("reach")?,
         }))
     }
 
@@ -73,6 +77,7 @@ impl JournalColumns {
             entries: u64::try_from(i32::from_be_bytes(array(cell(self.entries)?)?))
                 .map_err(|_| Error::protocol("a journal row has a negative number of entries"))?,
             data: cell(self.data)?.clone(),
+            reach: cell(self.reach)?.clone(),
         })
     }
 }
@@ -98,7 +103,8 @@ mod tests {
 
     #[test]
     fn columns_are_found_by_name() {
-        let names = ["data", "entries", "origin", "layout", "segment", "lsn", "xid", "frame"];
+        let names =
+            ["data", "entries", "origin", "layout", "segment", "lsn", "xid", "reach", "frame"];
         let columns = JournalColumns::of(&relation(&names)).unwrap().unwrap();
         let cell = |bytes: &[u8]| Cell::Binary(Bytes::copy_from_slice(bytes));
         let tuple = Tuple(vec![
@@ -109,6 +115,7 @@ mod tests {
             cell(&1_i32.to_be_bytes()),
             cell(&8_u64.to_be_bytes()),
             cell(&9_u64.to_be_bytes()),
+            cell(b""),
             cell(&[7; 16]),
         ]);
         let row = columns.read(&tuple).unwrap();

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use syncjournal_core::RelationLayout;
 use syncjournal_core::pattern::Selection;
+use syncjournal_core::slice::Audience;
 
 /// The layouts met so far, each judged once by the two lists that the agent holds: the link's and
 /// the source's for this peer. Layouts never change, so only a new list makes this start anew.
@@ -14,7 +15,14 @@ use syncjournal_core::pattern::Selection;
 pub(crate) struct Layouts {
     offer: Offer,
     offered: Selection,
-    known: HashMap<i32, Option<Arc<RelationLayout>>>,
+    known: HashMap<i32, Passing>,
+}
+
+/// A layout, and what of its frames may pass.
+#[derive(Debug, Clone)]
+pub(crate) struct Passing {
+    pub(crate) layout: Arc<RelationLayout>,
+    pub(crate) audience: Arc<Audience>,
 }
 
 impl Layouts {
@@ -23,25 +31,38 @@ impl Layouts {
         Ok(Self { offer, offered, known: HashMap::new() })
     }
 
+    pub(crate) fn knows(&self, layout_id: i32) -> bool {
+        self.known.contains_key(&layout_id)
+    }
+
     pub(crate) fn offer(&self) -> &Offer {
         &self.offer
     }
 
-    /// The layout if frames of it may pass. Asks the source on the first meeting.
+    /// The layout, and what of its frames may pass. Asks the source on the first meeting.
     pub(crate) async fn passing(
         &mut self,
         layout_id: i32,
         source: &Source,
         flow: &Flow,
-    ) -> Result<Option<Arc<RelationLayout>>> {
+    ) -> Result<Passing> {
         if let Some(known) = self.known.get(&layout_id) {
             return Ok(known.clone());
         }
         let layout = fetch(layout_id, source).await?;
-        let passes = [&self.offered, &flow.selection]
-            .iter()
-            .all(|list| list.selects(&layout.schema, &layout.table));
-        let judged = passes.then(|| Arc::new(layout));
+        let (schema, table) = (&layout.schema, &layout.table);
+        let by_slices = source.slices_of(layout_id).await?;
+        // A table with slices for this peer goes by these, and must not be excluded.
+        let offered = match by_slices {
+            Audience::Nothing => self.offered.selects(schema, table),
+            _ => !self.offered.excludes(schema, table),
+        };
+        let audience = match by_slices {
+            _ if !offered || !flow.selection.selects(schema, table) => Audience::Nothing,
+            Audience::Nothing => Audience::Table,
+            by_slices => by_slices,
+        };
+        let judged = Passing { layout: Arc::new(layout), audience: Arc::new(audience) };
         self.known.insert(layout_id, judged.clone());
         Ok(judged)
     }

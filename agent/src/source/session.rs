@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use syncjournal_core::Snapshot;
 use syncjournal_core::pattern::Selection;
+use syncjournal_core::slice::{Audience, SliceId};
 use syncjournal_core::wire::Terms;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -32,6 +33,8 @@ pub(crate) struct Offer {
     pub(crate) sends: bool,
     /// The origin that frames from this peer carry in the journal here.
     pub(crate) peer_id: i16,
+    /// The slices named for the peer, and how they stand.
+    pub(crate) slices: String,
     /// What is said to the peer with every batch.
     pub(crate) terms: Terms,
 }
@@ -70,7 +73,7 @@ impl Source {
             .session
             .query_opt(
                 "select f.include, f.exclude, f.active, f.direction, f.peer_id, t.rank,
-                        t.restrictions
+                        t.restrictions, f.slices
                  from syncjournal.peer_filter($1) f, syncjournal.peer_terms($1) t",
                 &[&self.peer],
             )
@@ -83,6 +86,58 @@ impl Source {
                 )
             })?;
         offer_of(&row).map_err(|error| self.explain(error))
+    }
+
+    /// The slices by which the peer has the table of a layout; `Nothing` where it has it by its lists.
+    pub(crate) async fn slices_of(&self, layout_id: i32) -> Result<Audience> {
+        let rows = self
+            .database
+            .session
+            .query(
+                "select s.slice_id, s.on_leave = 'keep', not s.allow_sync
+                 from syncjournal.layout_slices($1, $2) s",
+                &[&self.peer, &layout_id],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        if rows.is_empty() {
+            return Ok(Audience::Nothing);
+        }
+        let (mut slices, mut locked, mut keep) = (Vec::new(), Vec::new(), Vec::new());
+        for row in &rows {
+            let get = || {
+                Ok::<(i32, bool, bool), tokio_postgres::Error>((
+                    row.try_get(0)?,
+                    row.try_get(1)?,
+                    row.try_get(2)?,
+                ))
+            };
+            let (slice, keeps, is_locked) = get().map_err(|error| self.explain(error))?;
+            let slice = slice as SliceId;
+            slices.push(slice);
+            keep.extend(keeps.then_some(slice));
+            locked.extend(is_locked.then_some(slice));
+        }
+        Ok(Audience::Slices { slices, locked, keep })
+    }
+
+    /// The tables that the peer has by slices.
+    pub(crate) async fn sliced_tables(&self) -> Result<Vec<String>> {
+        let rows = self
+            .database
+            .session
+            .query(
+                "select distinct pg_catalog.format('%I.%I', n.nspname, c.relname)
+                 from syncjournal.slices s
+                     join pg_catalog.pg_class c on c.oid = s.relation
+                     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                 where $1 = any (s.peers)",
+                &[&self.peer],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
+        let names = rows.iter().map(|row| row.try_get(0)).collect::<std::result::Result<_, _>>();
+        names.map_err(|error: tokio_postgres::Error| self.explain(error))
     }
 
     /// Refuses patterns of the links that match nothing the source has: mostly a misspelling.
@@ -298,6 +353,7 @@ fn offer_of(row: &Row) -> Result<Offer> {
         active: row.try_get(2)?,
         sends: direction != "receive",
         peer_id: row.try_get(4)?,
+        slices: row.try_get(7)?,
         terms,
     })
 }

@@ -5,7 +5,7 @@
 //! transaction, so its session is not used again.
 
 use super::Source;
-use crate::config::{Flow, LinkOptions};
+use crate::config::Flow;
 use crate::error::{Error, Kind, Result};
 use futures_util::TryStreamExt;
 use std::pin::Pin;
@@ -67,9 +67,11 @@ impl<'a> Window<'a> {
         let session = &source.database.session;
         session.batch_execute("begin").await.map_err(|error| source.explain(error))?;
         if let Some(trial) = trial {
-            let none = LinkOptions::default();
-            source.peer =
-                source.database.register(&source.peer, Some(trial.target), "send", &none).await?;
+            let options = flow.options.at_source();
+            source.peer = source
+                .database
+                .register(&source.peer, Some(trial.target), "send", &options)
+                .await?;
             if let Some(position) = trial.position {
                 source.confirm_position(position).await?;
             }

@@ -15,10 +15,12 @@ use super::outcome::{Applied, Outcome};
 use super::past::{Past, owned};
 use super::rules::TableRules;
 use super::settle::Unsettled;
+use super::slices::Leaving;
 use super::target::{Assignment, Image, Target, until_settled};
 use super::tombstones::Tombstones;
 use super::truncate::Truncations;
 use crate::pg::row_writer::Written;
+use crate::slice::Passages;
 
 /// So many entries are put off at most: settling earlier only makes more merges than need be.
 const MOST_POSTPONED: usize = 100_000;
@@ -50,6 +52,10 @@ pub struct Table {
     pub refused: Refused,
     /// So many entries more are looked up before rows are expected to be new.
     pub careful: usize,
+    /// Of a table with slices: what is to be told of rows that went in and out.
+    pub passages: Passages,
+    /// Rows that are to go at the end, since they left the slices that the source sends.
+    pub leaving: Vec<Leaving>,
 }
 
 /// An entry, and where its columns stand here.
@@ -107,6 +113,8 @@ impl Table {
             is_one_way: false,
             refused: Refused::default(),
             careful: 0,
+            passages: Passages::default(),
+            leaving: Vec::new(),
         }
     }
 
@@ -123,6 +131,12 @@ impl Table {
     pub fn entry(&mut self, incoming: Incoming<'_>) {
         let entry = incoming.entry;
         self.target.forget_parents();
+        if entry.operation == Operation::Leave && self.permits.allow(Operation::Delete) {
+            self.leaving.push(Leaving::of(entry));
+            return;
+        }
+        let has_slices = self.target.has_slices();
+        let before = if has_slices { self.target.slices_of(entry.row) } else { None };
         let applied = match entry.operation {
             operation if !self.permits.allow(operation) => self.refuse(operation, entry),
             // What it refers to mostly comes with the same call.
@@ -133,8 +147,11 @@ impl Table {
             }
             Operation::Truncate => self.truncate(entry),
             Operation::State => self.state(incoming),
-            Operation::Insert | Operation::Update | Operation::Delete => self.change(incoming),
+            _ => self.change(incoming),
         };
+        if has_slices {
+            self.note_passage(entry, before, applied);
+        }
         match applied {
             Applied::Postponed => self.postponed.push((entry.row, entry.version)),
             applied => {
@@ -142,7 +159,8 @@ impl Table {
                 self.moved(entry.row);
             }
         }
-        if self.postponed.len() >= MOST_POSTPONED {
+        // Of a table with slices the frame at hand is journaled after its entries are laid.
+        if self.postponed.len() >= MOST_POSTPONED && !has_slices {
             self.settle_postponed();
         }
     }

@@ -21,7 +21,7 @@ impl Refused {
         let word = match operation {
             Operation::Insert => "insert",
             Operation::Update | Operation::State => "update",
-            Operation::Delete => "delete",
+            Operation::Delete | Operation::Leave => "delete",
             Operation::Truncate => "truncate",
         };
         let (entries, last_row, last) = self.0.entry(word).or_insert((0, row, version));

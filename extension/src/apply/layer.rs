@@ -19,6 +19,7 @@ use crate::layout;
 use crate::pg::arena::Arena;
 use crate::pg::postponed::Suspect;
 use crate::pg::role::ReplicaRole;
+use crate::slice::Passages;
 
 /// Open tables.
 #[derive(Debug)]
@@ -105,6 +106,7 @@ impl Layer {
         self.tables.sort_by_key(|(fit, _)| fit.relation_id);
         for (_, table) in &mut self.tables {
             self.arena.run(|| table.settle_postponed());
+            self.arena.run(|| table.take_leave());
         }
     }
 
@@ -139,9 +141,21 @@ impl Layer {
         }
     }
 
+    /// What is to be told of rows of the table that go in and out of slices.
+    pub fn passages(&mut self, fit: &Rc<Fit>) -> &mut Passages {
+        let place = self.place_of(fit);
+        &mut self.tables[place].1.passages
+    }
+
     /// Closes the tables and says what was done.
     pub fn close(mut self) -> Laid {
         self.flush();
+        for (_, table) in &mut self.tables {
+            self.arena.run(|| {
+                table.take_leave();
+                table.journal_passages();
+            });
+        }
         let mut laid = Laid::default();
         for (fit, mut table) in self.tables {
             table.refused.record(self.peer_id, table.target.relation_id);

@@ -92,7 +92,7 @@ pub fn write_of(entry: &Entry<'_>, places: &[Option<usize>], columns: usize) -> 
             };
             Change::Update(entry.changes().filter_map(change).collect())
         }
-        Operation::Truncate | Operation::State => return None,
+        Operation::Truncate | Operation::State | Operation::Leave => return None,
     };
     Some(Write { version: entry.version, prev: entry.prev, merged: entry.merged, change })
 }

@@ -51,8 +51,13 @@ fn settle_conflict(conflict_id: Option<i64>, choice: Option<&str>, row: Option<&
     let place = format!("table \"{schema}.{name}\", conflict {}", pending.conflict_id);
     let mut table = Table::open(Target::open(&tracked), pending.peer_id, place);
     let choice = (choice.unwrap_or_default(), row);
+    if table.target.has_slices() {
+        let before = table.target.slices_of(pending.row);
+        table.passages.diverged(pending.row, before);
+    }
     let winner = until_settled(|| table.resolve(&pending, choice));
     table.settle_postponed();
+    table.journal_passages();
     conflicts::end(pending.conflict_id, Arg::Text(winner));
     table.moved(pending.row);
     let waiting = table.target.take_pending();

@@ -43,6 +43,8 @@ pub struct Fit {
     pub permits: Operations,
     /// Nothing goes back to where they come from.
     pub is_one_way: bool,
+    /// Whether the table has slices of this node's.
+    pub has_slices: bool,
 }
 
 impl Route {
@@ -98,6 +100,7 @@ fn fit(definition: &RelationLayout, tracked: &Tracked, source: &Source) -> Resul
         layout_id: tracked.layout_id,
         is_one_way: source.is_one_way,
         permits: operations::permitted(&source.restrictions, schema, table),
+        has_slices: tracked.slices.is_some(),
     })
 }
 

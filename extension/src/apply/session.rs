@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use pgrx::PgSqlErrorCode;
 use syncjournal_core::operations::permitted;
+use syncjournal_core::slice::{Piece, Reach};
 use syncjournal_core::wire::{Header, Mode};
 use syncjournal_core::{Entry, HybridTime, Operation, RelationLayout, Version, frame};
 
@@ -57,11 +58,20 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
+    /// Whether it tells of rows that left slices: such entries have frames of their own.
+    fn leaves(self) -> bool {
+        self.begins_with(Operation::Leave)
+    }
+
     /// Whether what came before must be settled first, since a TRUNCATE had seen it. Nothing else
     /// shares a frame with one.
     fn truncates(self) -> bool {
+        self.begins_with(Operation::Truncate)
+    }
+
+    fn begins_with(self, operation: Operation) -> bool {
         let first = frame::entries(self.id, self.bytes).next();
-        first.is_some_and(|entry| entry.is_ok_and(|entry| entry.operation == Operation::Truncate))
+        first.is_some_and(|entry| entry.is_ok_and(|entry| entry.operation == operation))
     }
 }
 
@@ -104,26 +114,90 @@ impl<'a> Session<'a> {
             Route::Unfit { layout_id, .. } => *layout_id,
             Route::Table(fit) => fit.layout_id,
         };
-        let is_full = self.header.mode == Mode::Full;
-        if !is_full && self.known.contain(id) {
-            return self.laid.outcome.skip(entries);
-        }
-        if !is_full || self.passes_states_on {
-            self.appender.append(&FrameRow {
-                id,
-                layout_id,
-                origin: self.source.peer_id,
-                entries: u32::try_from(entries).unwrap_or(u32::MAX),
-                data: bytes,
-            });
-            if !self.may_wait(&route) || frame.truncates() {
-                self.appender.flush();
-            }
-        }
         let RelationLayout { schema, table, .. } = frame.layout;
         let told = format!("table \"{schema}.{table}\", from node \"{}\"", self.source.name);
         let _context = ErrorContext::enter(&told);
-        match &*route {
+        if frame.leaves() {
+            return self.leave(frame, &route);
+        }
+        if self.header.mode == Mode::Full {
+            return self.unknown(frame, layout_id, &route);
+        }
+        let is_piece = frame::is_piece(bytes);
+        if is_piece {
+            self.appender.flush();
+        }
+        match self.known.entries(id) {
+            Some(held) if held >= entries && !is_piece => self.laid.outcome.skip(entries),
+            None if !is_piece || !journal::is_begun(id) => self.unknown(frame, layout_id, &route),
+            _ => self.rest(frame, layout_id, &route),
+        }
+    }
+
+    /// A frame of which some entries may be here already: the others.
+    fn rest(&mut self, frame: Frame<'_>, layout_id: i32, route: &Route) {
+        self.appender.flush();
+        let id = frame.id;
+        let is_wanted = |entry: &Entry<'_>| journal::frame_of(id.with_index(entry.index)).is_none();
+        let piece = Piece::of(id, frame.bytes, is_wanted)
+            .unwrap_or_else(|error| super::set_error::raise(&error.into()));
+        let Some(Piece { id, entries, bytes }) = piece else {
+            return self.laid.outcome.skip(frame.entries);
+        };
+        let entries = u64::from(entries);
+        self.laid.outcome.skip(frame.entries.saturating_sub(entries));
+        let layout = frame.layout;
+        self.unknown(Frame { layout, id, entries, bytes: &bytes }, layout_id, route);
+    }
+
+    /// Rows that left the slices by which they came: nobody else is told of it.
+    fn leave(&mut self, frame: Frame<'_>, route: &Route) {
+        self.appender.flush();
+        match route {
+            Route::Table(fit) if self.care == Care::Together => self.lay(frame, fit),
+            Route::Table(fit) => self.lay_apart(frame, fit),
+            Route::NotWanted | Route::Unfit { .. } => self.laid.outcome.skip(frame.entries),
+        }
+    }
+
+    fn append(&mut self, frame: Frame<'_>, layout_id: i32, reach: &[u8]) {
+        if self.header.mode == Mode::Full && !self.passes_states_on {
+            return;
+        }
+        self.appender.append(&FrameRow {
+            id: frame.id,
+            layout_id,
+            origin: self.source.peer_id,
+            entries: u32::try_from(frame.entries).unwrap_or(u32::MAX),
+            data: frame.bytes,
+            reach,
+        });
+    }
+
+    /// Journals a frame that is not here, and lays its entries or sets them aside.
+    fn unknown(&mut self, frame: Frame<'_>, layout_id: i32, route: &Route) {
+        let together = self.care == Care::Together;
+        match route {
+            Route::Table(fit) if fit.has_slices && together && !frame.truncates() => {
+                self.appender.flush();
+                // What slices its rows were in and are in is known afterwards.
+                let mut layer = self.layer.take().unwrap_or_else(|| Layer::new(self.source));
+                layer.passages(fit).begin_frame();
+                self.layer = Some(layer);
+                self.lay(frame, fit);
+                let reach = self.layer.as_mut().map(|layer| layer.passages(fit).end_frame());
+                self.append(frame, layout_id, &reach.unwrap_or_default());
+                return self.appender.flush();
+            }
+            Route::Table(fit) if fit.has_slices => {
+                self.append(frame, layout_id, &Reach::Passages(Vec::new()).encode());
+            }
+            _ => self.append(frame, layout_id, &[]),
+        }
+        if !self.may_wait(route) || frame.truncates() {
+            self.appender.flush();
+        }
+        match route {
             Route::NotWanted => {}
             Route::Unfit { problem, .. } => {
                 let place = Place { layout: frame.layout, layout_id };
@@ -196,9 +270,13 @@ impl<'a> Session<'a> {
         self.each(frame, fit.places.len(), |session, entry| {
             session.watch.touch(entry.row);
             if session.leave_out(frame, fit, &entry) {
+                if fit.has_slices {
+                    layer.passages(fit).left_out();
+                }
                 return;
             }
-            if brings_row(&entry) {
+            // Of a table with slices each row is looked at before and after.
+            if !fit.has_slices && brings_row(&entry) {
                 return run.push(entry);
             }
             layer.run(fit, &run);

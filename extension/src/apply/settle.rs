@@ -97,6 +97,10 @@ impl Table {
         let _context = ErrorContext::enter(&self.place);
         context::set_row(Some(row.0));
         self.recall_truncated(row)?;
+        if self.target.has_slices() {
+            let before = self.target.slices_of(row);
+            self.passages.diverged(row, before);
+        }
         let applied = until_settled(|| self.try_settle(row, version, None).transpose())?;
         if !self.truncations.is_empty() {
             self.measure_all(row)?;
@@ -246,7 +250,7 @@ impl Table {
         let (id, data) = encode(row, write);
         if !journal::exists(id) {
             let layout_id = self.target.layout_id;
-            let frame = FrameRow { id, layout_id, origin: 0, entries: 1, data: &data };
+            let frame = FrameRow { id, layout_id, origin: 0, entries: 1, data: &data, reach: &[] };
             let mut appender = Appender::open();
             appender.append(&frame);
             appender.flush();

@@ -53,9 +53,9 @@ pub struct Target {
     home: Home,
     /// Of a partitioned table: the table itself, and its router.
     partitioned: Option<Partitioned>,
-    leaves: Vec<Leaf>,
+    pub(super) leaves: Vec<Leaf>,
     /// The leaf that holds the row found last; looked into first the next time.
-    at: usize,
+    pub(super) at: usize,
     /// Where foreign keys are enforced.
     keys: Option<Rc<ForeignKeys>>,
     touched: Touched,
@@ -76,9 +76,9 @@ struct Partitioned {
 
 /// A plain table, or one partition.
 #[derive(Debug)]
-struct Leaf {
-    writer: RowWriter,
-    tracked: Rc<Tracked>,
+pub(super) struct Leaf {
+    pub(super) writer: RowWriter,
+    pub(super) tracked: Rc<Tracked>,
     defaults: Defaults,
     watcher: Option<Watcher>,
     /// For each column of the root (by number less one) the column here, none where dropped.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use pgrx::pg_sys::Oid;
 use syncjournal_core::frame::Head;
+use syncjournal_core::slice::SliceId;
 use syncjournal_core::{Operation, RowId, Version};
 
 use crate::capture::encode::EncodedRow;
@@ -24,6 +25,8 @@ pub struct Pending {
     pub count: usize,
     start: usize,
     end: usize,
+    /// Bytes at the end that are no values: the slices that the row was in and is in.
+    passage: u16,
 }
 
 impl Pending {
@@ -41,6 +44,8 @@ pub struct Move {
     pub row: [u8; 16],
     pub prev: Version,
     pub old: EncodedRow,
+    /// The slices that it was in, where the table has any.
+    pub slices: Option<Vec<SliceId>>,
 }
 
 /// Where a savepoint began.
@@ -81,7 +86,13 @@ impl Batch {
     }
 
     pub fn values(&self, entry: &Pending) -> &[u8] {
-        &self.bytes[entry.start - self.base..entry.end - self.base]
+        &self.bytes[entry.start - self.base..entry.end - self.base - usize::from(entry.passage)]
+    }
+
+    /// The slices that the row was in and is in; empty where the table has none.
+    pub fn passage(&self, entry: &Pending) -> &[u8] {
+        let end = entry.end - self.base;
+        &self.bytes[end - usize::from(entry.passage)..end]
     }
 }
 
@@ -110,6 +121,7 @@ impl Buffer {
         relation: (i32, i32),
         head: Head,
         values: (usize, &[u8]),
+        passage: &[u8],
     ) {
         self.mark(level);
         if head.operation == Operation::Delete {
@@ -120,6 +132,7 @@ impl Buffer {
         }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(values.1);
+        self.bytes.extend_from_slice(passage);
         self.entries.push(Pending {
             version,
             relation_id: relation.0,
@@ -128,6 +141,7 @@ impl Buffer {
             count: values.0,
             start,
             end: self.bytes.len(),
+            passage: u16::try_from(passage.len()).expect("a table has few slices"),
         });
     }
 

@@ -72,12 +72,12 @@ pub fn whole_row<R>(tracked: &Tracked, row: &Row<'_>, read: impl FnOnce(usize, &
     with_spare(write, read)
 }
 
-/// The columns that differ, each with its old and its new value. Values that are unchanged are
-/// neither read nor detoasted.
+/// The columns that differ, or all where `whole`, each with its old and its new value. Values that
+/// are unchanged are neither read nor detoasted then.
 pub fn changes<R>(
     tracked: &Tracked,
-    old: &Row<'_>,
-    new: &Row<'_>,
+    (old, new): (&Row<'_>, &Row<'_>),
+    whole: bool,
     read: impl FnOnce(usize, &[u8]) -> R,
 ) -> R {
     let write = |out: &mut Vec<u8>| {
@@ -85,7 +85,7 @@ pub fn changes<R>(
         let mut writer = ChangeWriter::new(out);
         let mut count = 0;
         for (number, column) in tracked.columns.iter().enumerate() {
-            if !old.same_value(new, column) {
+            if whole || !old.same_value(new, column) {
                 let values = writer.column(number);
                 write_old(old, column, values);
                 write_value(new, column, values);
@@ -147,12 +147,17 @@ impl EncodedRow {
     }
 
     /// As [`changes`], from this row to another.
-    pub fn changes_to<R>(&self, new: &Self, read: impl FnOnce(usize, &[u8]) -> R) -> R {
+    pub fn changes_to<R>(
+        &self,
+        new: &Self,
+        whole: bool,
+        read: impl FnOnce(usize, &[u8]) -> R,
+    ) -> R {
         let write = |out: &mut Vec<u8>| {
             let mut writer = ChangeWriter::new(out);
             let mut count = 0;
             for (number, (old, new)) in self.values.iter().zip(&new.values).enumerate() {
-                if old != new {
+                if whole || old != new {
                     let values = writer.column(number);
                     values.value(old.as_deref());
                     values.value(new.as_deref());

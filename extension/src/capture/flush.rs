@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use syncjournal_core::frame::{FrameWriter, Head};
+use syncjournal_core::slice::{Reach, put_passage};
 use syncjournal_core::{HybridTime, Operation, RowId, Version, limits};
 
 use crate::capture::buffer::{Batch, Pending};
@@ -28,19 +29,22 @@ pub fn flush(mut batch: Batch, split_until: Option<HybridTime>) {
     entries.sort_by_key(|entry| entry.version);
     let mut appender = Appender::open();
     let mut writer = FrameWriter::default();
+    let mut reach = Vec::new();
     let mut last: Option<&Pending> = None;
     for entry in &entries {
-        let values = batch.values(entry);
+        let (values, passage) = (batch.values(entry), batch.passage(entry));
+        let size = writer.len() + reach.len() + HEAD_BYTES + values.len() + passage.len();
         if let Some(before) = last
-            && ends_frame(before, entry, writer.len() + HEAD_BYTES + values.len(), split_until)
+            && ends_frame(before, entry, size, split_until)
         {
-            finish(&mut appender, &mut writer, before);
+            finish(&mut appender, &mut writer, &mut reach, before);
         }
+        add_passage(&mut reach, writer.entries(), passage);
         writer.encoded(&entry.head, entry.count, values);
         last = Some(entry);
     }
     if let Some(before) = last {
-        finish(&mut appender, &mut writer, before);
+        finish(&mut appender, &mut writer, &mut reach, before);
     }
     appender.flush();
     tombstone::bury(entries.iter().filter_map(fate));
@@ -74,14 +78,30 @@ fn ends_frame(
         || is_hole && split_until.is_some_and(|until| next.time() <= until)
 }
 
+/// Adds what slices an entry's row was in and is in, behind those of so many others. Nothing as long
+/// as no entry of the frame is of a table with slices.
+fn add_passage(reach: &mut Vec<u8>, others: u32, passage: &[u8]) {
+    if reach.is_empty() && !passage.is_empty() {
+        reach.push(Reach::PASSAGES_BEGIN);
+        (0..others).for_each(|_| put_passage(reach, &[], &[]));
+    }
+    match (reach.is_empty(), passage.is_empty()) {
+        (true, _) => {}
+        (false, true) => put_passage(reach, &[], &[]),
+        (false, false) => reach.extend_from_slice(passage),
+    }
+}
+
 /// Writes the frame to which `entry` was the last to be added.
-fn finish(appender: &mut Appender, writer: &mut FrameWriter, entry: &Pending) {
+fn finish(appender: &mut Appender, writer: &mut FrameWriter, reach: &mut Vec<u8>, entry: &Pending) {
     let entries = writer.entries();
     let (id, data) = writer.finish(entry.version);
     check_size(id, &data);
+    let layout_id = entry.layout_id;
     let frame =
-        FrameRow { id, layout_id: entry.layout_id, origin: 0, entries, data: data.as_slice() };
+        FrameRow { id, layout_id, origin: 0, entries, data: &data, reach: reach.as_slice() };
     appender.append(&frame);
+    reach.clear();
 }
 
 /// What a row refers to is not there, nor will be.

@@ -65,14 +65,13 @@ pub fn lone_version(after: Version) -> Version {
     with(|state| state.allocator.lone_version(after))
 }
 
-/// Buffers an entry, and journals what is due.
+/// Buffers an entry, and journals what is due. `passage`: empty for a table without slices.
 pub fn add(
     tracked: &Tracked,
     version: Version,
-    operation: Operation,
-    row: RowId,
-    prev: Version,
+    (operation, row, prev): (Operation, RowId, Version),
     values: (usize, &[u8]),
+    passage: &[u8],
 ) {
     let level = transaction::nest_level();
     let head = Head::new(version.index(), operation, row, prev);
@@ -82,7 +81,7 @@ pub fn add(
     }
     let holes = reference::take_holes();
     let is_due = with(|state| {
-        state.buffer.push(level, version, relation, head, values);
+        state.buffer.push(level, version, relation, head, values, passage);
         if !holes.is_empty() {
             state.buffer.leave_holes(version, holes);
         }

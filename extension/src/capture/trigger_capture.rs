@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::prelude::*;
+use syncjournal_core::slice::{SliceId, put_passage};
 use syncjournal_core::{Operation, RowId, Version};
 
 use crate::capture::buffer::Move;
@@ -45,9 +46,10 @@ fn inserted(tracked: &Tracked, row: &Row<'_>) {
         && let Some(moved) = state::with(|state| state.buffer.take_move(tracked.relation_id, id))
     {
         let new = EncodedRow::of_new(tracked, row);
-        moved.old.changes_to(&new, |count, values| {
-            let values = (count, values);
-            state::add(tracked, version, Operation::Update, RowId(id), moved.prev, values);
+        let way = Way::of(moved.slices, slices_of(tracked, row));
+        moved.old.changes_to(&new, way.enters, |count, values| {
+            let head = (Operation::Update, RowId(id), moved.prev);
+            state::add(tracked, version, head, (count, values), &way.bytes);
         });
         return;
     }
@@ -56,8 +58,10 @@ fn inserted(tracked: &Tracked, row: &Row<'_>) {
 
 fn new_row(tracked: &Tracked, row: &Row<'_>, id: RowId, version: Version) {
     let prev = earlier::parent_of_insert(tracked, id, version);
+    let way = Way::of(None, slices_of(tracked, row));
     encode::whole_row(tracked, row, |count, values| {
-        state::add(tracked, version, Operation::Insert, id, prev, (count, values));
+        let head = (Operation::Insert, id, prev);
+        state::add(tracked, version, head, (count, values), &way.bytes);
     });
 }
 
@@ -79,9 +83,10 @@ fn updated(tracked: &Tracked, old: &Row<'_>, new: &Row<'_>) {
         return;
     }
     let version = own_version(tracked, new);
-    encode::changes(tracked, old, new, |count, values| {
-        let prev = version_of(tracked, old);
-        state::add(tracked, version, Operation::Update, RowId(id), prev, (count, values));
+    let way = Way::of(slices_of(tracked, old), slices_of(tracked, new));
+    encode::changes(tracked, (old, new), way.enters, |count, values| {
+        let head = (Operation::Update, RowId(id), version_of(tracked, old));
+        state::add(tracked, version, head, (count, values), &way.bytes);
     });
 }
 
@@ -96,14 +101,17 @@ pub fn deleted(tracked: &Tracked, old: &Row<'_>) {
             row: id,
             prev,
             old: EncodedRow::of_old(tracked, old),
+            slices: slices_of(tracked, old),
         };
         let level = transaction::nest_level();
         state::with(|state| state.buffer.push_move(level, moved));
         return;
     }
     let version = state::allocate(tracked, prev);
+    let way = Way::of(slices_of(tracked, old), None);
     encode::whole_row(tracked, old, |count, values| {
-        state::add(tracked, version, Operation::Delete, RowId(id), prev, (count, values));
+        let head = (Operation::Delete, RowId(id), prev);
+        state::add(tracked, version, head, (count, values), &way.bytes);
     });
 }
 
@@ -111,10 +119,37 @@ pub fn deleted(tracked: &Tracked, old: &Row<'_>) {
 pub fn deleted_on_the_way(moved: Move) {
     let Some(tracked) = layout::tracked(moved.root) else { return };
     let version = state::allocate(&tracked, moved.prev);
+    let way = Way::of(moved.slices, None);
     moved.old.write(|count, values| {
-        let row = RowId(moved.row);
-        state::add(&tracked, version, Operation::Delete, row, moved.prev, (count, values));
+        let head = (Operation::Delete, RowId(moved.row), moved.prev);
+        state::add(&tracked, version, head, (count, values), &way.bytes);
     });
+}
+
+/// The slices that a row was in and is in.
+#[derive(Default)]
+struct Way {
+    /// As the journal has them; empty for a table without slices.
+    bytes: Vec<u8>,
+    /// Whether somebody gets the row by this change: then it is to carry all columns.
+    enters: bool,
+}
+
+impl Way {
+    /// None: there is no such row, or there are no slices.
+    fn of(old: Option<Vec<SliceId>>, new: Option<Vec<SliceId>>) -> Self {
+        if old.is_none() && new.is_none() {
+            return Self::default();
+        }
+        let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+        let mut bytes = Vec::new();
+        put_passage(&mut bytes, &old, &new);
+        Self { bytes, enters: new.iter().any(|slice| !old.contains(slice)) }
+    }
+}
+
+fn slices_of(tracked: &Tracked, row: &Row<'_>) -> Option<Vec<SliceId>> {
+    tracked.slices.as_ref().map(|slices| slices.of_row(row.columns()))
 }
 
 fn identity(tracked: &Tracked, row: &Row<'_>) -> [u8; 16] {

@@ -113,7 +113,8 @@ impl<'a> Listing<'a> {
         let mut writer = ValueWriter::new(&mut bytes);
         let values = self.summary.encode();
         values.iter().for_each(|value| writer.value(Some(value)));
-        let (operation, values) = (Operation::Truncate, (values.len(), bytes.as_slice()));
-        state::add(self.tracked, self.version, operation, RowId::NIL, Version::NIL, values);
+        let head = (Operation::Truncate, RowId::NIL, Version::NIL);
+        let values = (values.len(), bytes.as_slice());
+        state::add(self.tracked, self.version, head, values, &[]);
     }
 }

@@ -18,6 +18,8 @@ pub struct FrameRow<'a> {
     pub origin: i16,
     pub entries: u32,
     pub data: &'a [u8],
+    /// Whom it is for, see `syncjournal_core::slice::Reach`; empty for a table without slices.
+    pub reach: &'a [u8],
 }
 
 /// So many frames are kept back at most, and so many of their bytes.
@@ -62,9 +64,10 @@ impl Appender {
                 Field::Int2(frame.origin),
                 Field::Int4(i32::try_from(frame.entries).unwrap_or(i32::MAX)),
                 Field::Bytes(frame.data),
+                Field::Bytes(frame.reach),
             ],
         );
-        self.waiting_bytes += frame.data.len();
+        self.waiting_bytes += frame.data.len() + frame.reach.len();
         if self.waiting.len() >= MOST_WAITING || self.waiting_bytes >= MOST_WAITING_BYTES {
             self.flush();
         }

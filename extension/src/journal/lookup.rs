@@ -7,11 +7,14 @@ use syncjournal_core::{Version, frame};
 use crate::error::corrupted;
 use crate::journal::segment::{self, Segment};
 use crate::pg::arena::Home;
-use crate::pg::probe::Probe;
+use crate::pg::probe::{Columns, Probe};
 use crate::pg::table::{Found, Table};
 
-/// Where the journal has a frame's bytes.
-const DATA_COLUMN: usize = 8;
+/// Where the journal has whence a frame came, its number of entries, its bytes, and whom it is for.
+const ORIGIN: usize = 6;
+const ENTRIES: usize = 7;
+const DATA: usize = 8;
+const REACH: usize = 9;
 
 /// A frame as the journal holds it.
 #[derive(Clone, Debug)]
@@ -21,7 +24,17 @@ pub struct JournalFrame {
     pub data: Vec<u8>,
 }
 
-/// Whether the journal holds frames, for who asks of many.
+/// A frame with what stands beside it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The peer that it came from; 0: written here.
+    pub origin: i16,
+    pub data: Vec<u8>,
+    /// Whom it is for, see `syncjournal_core::slice::Reach`.
+    pub reach: Vec<u8>,
+}
+
+/// Whether the journal holds frames, and which, for who asks of many.
 #[derive(Debug)]
 pub struct FrameIds {
     segments: Vec<Segment>,
@@ -35,16 +48,24 @@ impl FrameIds {
         Self { segments: Vec::new(), probes: Vec::new(), home: Home::here() }
     }
 
-    /// Whether the journal holds the frame of this id.
-    pub fn contain(&mut self, id: Version) -> bool {
+    /// With how many entries the journal holds the frame of this id, if it does: of one that was cut,
+    /// others may be missing.
+    pub fn entries(&mut self, id: Version) -> Option<u64> {
         self.refresh();
-        self.probes.iter_mut().any(|probe| probe.has(id.to_bytes()))
+        let probes = self.probes.iter_mut();
+        let held = probes.filter_map(|probe| probe.read(id.to_bytes(), |row| row.int4(ENTRIES)));
+        held.filter_map(|held| u64::try_from(held).ok()).max()
     }
 
-    /// The bytes of the frame of this id.
-    pub fn bytes_of(&mut self, id: Version) -> Option<Vec<u8>> {
+    /// What the journal holds of the frame of this id.
+    pub fn stored(&mut self, id: Version) -> Option<Stored> {
         self.refresh();
-        self.probes.iter_mut().find_map(|probe| probe.bytes_of(id.to_bytes(), DATA_COLUMN))
+        let read = |row: &Columns| Stored {
+            origin: row.int2(ORIGIN),
+            data: row.bytes(DATA),
+            reach: row.bytes(REACH),
+        };
+        self.probes.iter_mut().find_map(|probe| probe.read(id.to_bytes(), read))
     }
 
     fn refresh(&mut self) {
@@ -88,6 +109,19 @@ pub fn frame_of(version: Version) -> Option<JournalFrame> {
     })
 }
 
+/// Whether the journal holds any frame with entries of the same prefix.
+pub fn is_begun(prefix: Version) -> bool {
+    let last = prefix.with_index(u16::MAX).to_bytes();
+    in_segments(|table| {
+        let is_same = |row: &Found| {
+            let id = row.uuid(1).map(Version::from_bytes);
+            ControlFlow::Break(id.is_some_and(|id| id.prefix() == prefix.prefix()))
+        };
+        table.down_from(table.primary_key(), last, is_same).filter(|is_there| *is_there)
+    })
+    .is_some()
+}
+
 fn in_segments<R>(mut look: impl FnMut(&Table) -> Option<R>) -> Option<R> {
     segment::all()
         .into_iter()
@@ -95,7 +129,7 @@ fn in_segments<R>(mut look: impl FnMut(&Table) -> Option<R>) -> Option<R> {
 }
 
 fn read(row: &Found) -> JournalFrame {
-    match (row.uuid(1), row.int4(5), row.bytes(DATA_COLUMN)) {
+    match (row.uuid(1), row.int4(5), row.bytes(DATA)) {
         (Some(id), Some(layout_id), Some(data)) => {
             JournalFrame { id: Version::from_bytes(id), layout_id, data }
         }

@@ -4,6 +4,7 @@
 //! its own (see `pg::table`), and what was found stays true.
 
 mod append;
+mod fresh;
 mod history;
 mod horizon;
 mod lookup;
@@ -12,8 +13,9 @@ pub mod tombstone;
 mod unfold;
 
 pub use append::{Appender, FrameRow};
+pub use fresh::fresh_prefix;
 pub use horizon::pruned_to;
-pub use lookup::{FrameIds, exists, frame_of};
+pub use lookup::{FrameIds, Stored, exists, frame_of, is_begun};
 pub use unfold::Renderer;
 
 /// Segments came or went, or a table was emptied.

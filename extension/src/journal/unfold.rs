@@ -89,11 +89,11 @@ impl Renderer {
 
     /// The entry's old and new row.
     fn rows(&self, entry: &Entry<'_>) -> (Option<String>, Option<String>) {
-        use syncjournal_core::Operation::{Delete, Insert, State, Truncate, Update};
+        use syncjournal_core::Operation::{Delete, Insert, Leave, State, Truncate, Update};
         match entry.operation {
             Insert | State => (None, Some(self.object(entry.values().enumerate()))),
             Delete => (Some(self.object(entry.values().enumerate())), None),
-            Truncate => (None, None),
+            Truncate | Leave => (None, None),
             Update => {
                 let old = entry.changes().map(|change| (change.column, change.old));
                 let new = entry.changes().map(|change| (change.column, change.new));

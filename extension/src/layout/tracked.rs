@@ -24,6 +24,7 @@ use crate::pg::reference::{KeyPart, Reference};
 use crate::pg::table::{Key, Table};
 use crate::pg::trigger::ColumnAccess;
 use crate::pg::{invalidation, sql};
+use crate::slice::Slices;
 use crate::value::{self, ColumnCodec};
 
 /// A tracked table, or a partition of one.
@@ -54,6 +55,8 @@ pub struct Tracked {
     pub kept: Vec<String>,
     /// Whether portable settings must be held while rows are encoded.
     pub needs_settings: bool,
+    /// None for a table without slices, which has nothing more to do then.
+    pub slices: Option<Slices>,
     /// What the codecs keep; dropped after them.
     _memory: OwnedContext,
 }
@@ -122,6 +125,7 @@ fn build(relid: Oid) -> Option<Tracked> {
         run_triggers: tracking.run_triggers,
         natural,
         kept: tracking.selection.kept,
+        slices: Slices::of(tracking.relation_id, relid, memory.raw()),
         _memory: memory,
     })
 }

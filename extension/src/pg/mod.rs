@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod change;
 pub mod context;
 pub mod defaults;
+pub mod filter;
 pub mod heap_filler;
 pub mod heap_swap;
 pub mod invalidation;

@@ -1,4 +1,4 @@
-//! Asking a table over and over whether it has a row of a certain uuid. Table, index and scan stay
+//! Asking a table over and over for a row of a certain uuid. Table, index and scan stay
 //! open, which costs most of a single look-up.
 
 use std::ptr::null_mut;
@@ -60,15 +60,9 @@ impl Probe {
         self.look(uuid, |_| ()).is_some()
     }
 
-    /// A bytea column, by its number, of the row with this uuid.
-    pub fn bytes_of(&mut self, uuid: [u8; 16], column: usize) -> Option<Vec<u8>> {
-        // SAFETY: the row is pinned while it is read, and callers name columns of type bytea.
-        self.look(uuid, |slot| unsafe {
-            pg_sys::slot_getsomeattrs_int(slot, column as i32);
-            let is_null = *(*slot).tts_isnull.add(column - 1);
-            let datum = *(*slot).tts_values.add(column - 1);
-            (!is_null).then(|| varlena::with_bytes(datum, <[u8]>::to_vec))
-        })?
+    /// What `read` makes of the row with this uuid.
+    pub fn read<R>(&mut self, uuid: [u8; 16], read: impl FnOnce(&Columns) -> R) -> Option<R> {
+        self.look(uuid, |slot| read(&Columns(slot)))
     }
 
     fn look<R>(
@@ -87,6 +81,34 @@ impl Probe {
             pg_sys::ExecClearTuple(*slot);
             answer
         })
+    }
+}
+
+/// The columns of a row that was found, which is pinned while they are read. They go by their numbers,
+/// and are of the type that is asked for.
+#[derive(Debug)]
+pub struct Columns(*mut pg_sys::TupleTableSlot);
+
+impl Columns {
+    pub fn int2(&self, column: usize) -> i16 {
+        self.datum(column).map_or(0, |datum| datum.value() as i16)
+    }
+
+    pub fn int4(&self, column: usize) -> i32 {
+        self.datum(column).map_or(0, |datum| datum.value() as i32)
+    }
+
+    pub fn bytes(&self, column: usize) -> Vec<u8> {
+        // SAFETY: callers name columns of type bytea.
+        let read = |datum| unsafe { varlena::with_bytes(datum, <[u8]>::to_vec) };
+        self.datum(column).map_or_else(Vec::new, read)
+    }
+
+    fn datum(&self, column: usize) -> Option<Datum> {
+        let mut is_null = false;
+        // SAFETY: the slot holds a row that has so many columns.
+        let datum = unsafe { pg_sys::slot_getattr(self.0, column as i32, &mut is_null) };
+        (!is_null).then_some(datum)
     }
 }
 

@@ -155,7 +155,8 @@ impl<'a> Row<'a> {
         Self { slot, tuple, _firing: PhantomData }
     }
 
-    fn columns(&self) -> (&'a [Datum], &'a [bool]) {
+    /// The raw values and null flags, by column number less one.
+    pub fn columns(&self) -> (&'a [Datum], &'a [bool]) {
         // SAFETY: after `slot_getallattrs` both arrays hold a value for each column.
         unsafe {
             let count = usize::try_from((*(*self.slot).tts_tupleDescriptor).natts).unwrap_or(0);

@@ -1,6 +1,7 @@
 //! Parts of bounded size, one after another.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use syncjournal_core::limits::PART_TARGET_BYTES;
 use syncjournal_core::wire::{Header, Mode, PartWriter};
@@ -36,7 +37,7 @@ pub struct Part {
 
 /// Makes the parts as they are asked for.
 pub struct PartIterator {
-    request: Request,
+    request: Rc<Request>,
     set_id: Uuid,
     created_at: u64,
     parts: u32,
@@ -48,6 +49,7 @@ pub struct PartIterator {
 
 impl PartIterator {
     pub fn new(request: Request) -> Self {
+        let request = Rc::new(request);
         let (parts, batches) = Batches::counted(&request);
         Self {
             set_id: Uuid::new_v4(),
@@ -63,11 +65,10 @@ impl PartIterator {
     }
 
     fn write(&mut self, batch: Batch) -> Vec<u8> {
-        let Batch { mut frames, resumes, continues } = batch;
+        let Batch { frames, resumes, continues } = batch;
         let mut open_xid = None;
         if let Some(batches) = &mut self.batches {
-            batches.source.load(&mut frames);
-            for frame in &frames {
+            for frame in &batches.source.load(frames) {
                 let key = i64::from(frame.layout_id);
                 if !self.writer.has_layout(key) {
                     self.writer.add_layout(key, batches.source.layout(frame.layout_id));
@@ -139,7 +140,7 @@ impl Iterator for PartIterator {
     }
 }
 
-fn open(request: &Request) -> Box<dyn FrameSource> {
+fn open(request: &Rc<Request>) -> Box<dyn FrameSource> {
     match request.mode {
         Mode::Full => Box::new(TableSource::open(request)),
         Mode::Changes | Mode::Stream => Box::new(WindowSource::open(request)),
@@ -166,14 +167,14 @@ struct Batches {
 }
 
 impl Batches {
-    fn new(request: &Request) -> Self {
+    fn new(request: &Rc<Request>) -> Self {
         let mut source = open(request);
         let pending = source.next_frame().into_iter().collect();
         Self { source, pending, last_xid: 0, counted: None }
     }
 
     /// How many there are, and they themselves.
-    fn counted(request: &Request) -> (u32, Self) {
+    fn counted(request: &Rc<Request>) -> (u32, Self) {
         let mut batches = Self::new(request);
         let (mut count, mut frames) = (0, 0);
         let mut remembered = VecDeque::new();

@@ -8,14 +8,16 @@ use pgrx::prelude::*;
 use syncjournal_core::Snapshot;
 use syncjournal_core::frame::FrameWriter;
 use syncjournal_core::limits::{FRAME_MAX_ENTRIES, FRAME_TARGET_BYTES};
+use syncjournal_core::slice::Audience;
 use syncjournal_core::wire::{Header, PartWriter};
 use uuid::Uuid;
 
 use super::parts::now_micros;
 use super::request::Request;
-use super::tables::{fresh_prefix, write_row};
+use super::tables::write_row;
 use crate::apply::references::Stored;
 use crate::error::Failure;
+use crate::journal;
 use crate::layout::{self, Tracked};
 use crate::pg::open_table::OpenTable;
 use crate::pg::table_scan::TableScan;
@@ -51,12 +53,25 @@ fn clone_read(
     };
     let definition = layout::by_id(tracked.layout_id);
     let (schema, table) = (&definition.definition.schema, &definition.definition.table);
-    if !request.selects(schema, table) {
+    let audience = request.audience(request.now(), Some(tracked.relation_id), (schema, table));
+    if audience == Audience::Nothing {
         Failure::new(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             format!("peer \"{}\" may not have table \"{schema}.{table}\"", request.peer.name),
         )
         .hint("Let it: syncjournal.alter_peer(name, include => ...).")
+        .raise();
+    }
+    // A row may leave its slice between two runs of a clone, and none would tell of it.
+    if let Audience::Slices { .. } = audience {
+        Failure::new(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!(
+                "table \"{schema}.{table}\" goes to peer \"{}\" by slices, and is not cloned",
+                request.peer.name
+            ),
+        )
+        .hint("Bring the first copy by syncjournal-agent sync.")
         .raise();
     }
     let block = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
@@ -135,7 +150,7 @@ impl Chunks {
             block = scan.block();
             if !frame.is_empty() {
                 let entries = u64::from(frame.entries());
-                let (id, bytes) = frame.finish(fresh_prefix(self.request.source.tag));
+                let (id, bytes) = frame.finish(journal::fresh_prefix());
                 writer.frame(key, id, entries, &bytes);
             }
             match filled {

@@ -5,12 +5,14 @@ use std::str::FromStr;
 use pgrx::PgSqlErrorCode;
 use syncjournal_core::Snapshot;
 use syncjournal_core::pattern::Selection;
+use syncjournal_core::slice::Audience;
 use syncjournal_core::wire::{Mode, NodeInfo, Terms};
 use uuid::Uuid;
 
 use crate::error::{Failure, is_copy};
 use crate::pg::query::{self, Arg, Row, View};
 use crate::pg::transaction;
+use crate::slice::Audiences;
 
 /// Separates the patterns of a list on the way out of SQL; no name holds it.
 const SEPARATOR: char = '\u{1}';
@@ -29,8 +31,33 @@ pub struct Request {
     /// What has come from the peer, told so that its sets confirm by themselves.
     pub received: Option<Snapshot>,
     pub terms: Terms,
-    selections: Vec<Selection>,
+    /// What the caller's lists select, where there are any.
+    given: Option<Selection>,
+    /// What the peer may have now.
+    lists: Lists,
+    /// What it might have before, oldest first.
+    past: Vec<Era>,
 }
+
+/// What a peer may have.
+#[derive(Debug)]
+struct Lists {
+    selection: Selection,
+    /// What the peer's slices say beside them.
+    audiences: Audiences,
+}
+
+/// Lists that held until they were changed.
+#[derive(Debug)]
+struct Era {
+    until: Snapshot,
+    changed_by: u64,
+    lists: Lists,
+}
+
+/// The lists by which an entry goes: by its transaction's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Time(usize);
 
 /// The peer that the set is for.
 #[derive(Debug)]
@@ -45,6 +72,8 @@ pub struct Peer {
     confirmed: Option<Snapshot>,
     /// What came from it before this transaction it may have lost.
     pub resend_before: String,
+    /// Joined by the separator.
+    slices: String,
 }
 
 impl Request {
@@ -59,12 +88,12 @@ impl Request {
         let source = local_node();
         let peer = sendable_peer(peer.unwrap_or_default(), asked);
         let (include, exclude) = (plain(include), plain(exclude));
-        let mut selections = vec![selection(&peer.include, &peer.exclude)];
+        let mut selected = None;
         if include.is_some() || exclude.is_some() {
             let everything = vec!["*.*".to_owned()];
             let given = include.as_ref().unwrap_or(&everything);
             check_matches(given);
-            selections.push(selection(given, exclude.as_deref().unwrap_or_default()));
+            selected = Some(selection(given, exclude.as_deref().unwrap_or_default()));
         }
         let terms = super::terms::of(&peer);
         let (mode, from, to) = match asked {
@@ -81,12 +110,45 @@ impl Request {
         let include = include.unwrap_or_else(|| peer.include.clone());
         let exclude = [peer.exclude.clone(), exclude.unwrap_or_default()].concat();
         let received = received_from(&peer);
-        Self { peer, mode, source, include, exclude, from, to, received, terms, selections }
+        let lists = Lists::of(&peer.include, &peer.exclude, &peer.slices);
+        let (given, past) = (selected, past_of(&peer));
+        Self { peer, mode, source, include, exclude, from, to, received, terms, given, lists, past }
     }
 
-    /// Whether a table may travel: the peer's lists and the given ones all have to agree.
-    pub fn selects(&self, schema: &str, table: &str) -> bool {
-        self.selections.iter().all(|selection| selection.selects(schema, table))
+    /// The times of all lists that an entry may go by.
+    pub fn times(&self) -> impl Iterator<Item = Time> + use<> {
+        (0..=self.past.len()).map(Time)
+    }
+
+    /// The present.
+    pub fn now(&self) -> Time {
+        Time(self.past.len())
+    }
+
+    /// Which lists held when a transaction wrote.
+    pub fn time_of(&self, xid: u64) -> Time {
+        let was_before = |era: &Era| era.until.is_visible(xid) && era.changed_by != xid;
+        Time(self.past.iter().position(was_before).unwrap_or(self.past.len()))
+    }
+
+    /// What the peer has of a table: the peer's lists and the given ones all have to agree. One of
+    /// which slices are named for the peer goes by these, and must not be excluded.
+    pub fn audience(
+        &self,
+        time: Time,
+        relation_id: Option<i32>,
+        (schema, table): (&str, &str),
+    ) -> Audience {
+        let lists = self.past.get(time.0).map_or(&self.lists, |era| &era.lists);
+        let own = &lists.selection;
+        if self.given.as_ref().is_some_and(|given| !given.selects(schema, table)) {
+            return Audience::Nothing;
+        }
+        match relation_id.and_then(|relation| lists.audiences.by_slices(relation)) {
+            Some(by_slices) if !own.excludes(schema, table) => by_slices.clone(),
+            None if own.selects(schema, table) => Audience::Table,
+            _ => Audience::Nothing,
+        }
     }
 }
 
@@ -97,6 +159,32 @@ enum Asked {
     Full,
     /// No rows: only that the peer is switched off.
     Notice,
+}
+
+impl Lists {
+    fn of(include: &[String], exclude: &[String], slices: &str) -> Self {
+        Self { selection: selection(include, exclude), audiences: Audiences::of(slices) }
+    }
+}
+
+/// The lists that the peer had before.
+fn past_of(peer: &Peer) -> Vec<Era> {
+    let sql = "select until::text, changed_by, pg_catalog.array_to_string(include, E'\\x01'), \
+            pg_catalog.array_to_string(exclude, E'\\x01'), \
+            pg_catalog.array_to_string(slices, E'\\x01') \
+        from syncjournal.peer_past where peer_id = $1 order by past_id";
+    let mut past = Vec::new();
+    query::run(View::Statement, sql, &[Arg::Int2(peer.peer_id)], |row| {
+        let until = row.text(1).and_then(|text| Snapshot::from_str(&text).ok());
+        let lists = (pattern_list(row.text(3)), pattern_list(row.text(4)), row.text(5));
+        past.extend(until.map(|until| (until, row.int8(2).unwrap_or_default() as u64, lists)));
+    });
+    let era = |(until, changed_by, (include, exclude, slices)): (_, _, (Vec<_>, Vec<_>, _))| {
+        let slices: Option<String> = slices;
+        let lists = Lists::of(&include, &exclude, slices.as_deref().unwrap_or_default());
+        Era { until, changed_by, lists }
+    };
+    past.into_iter().map(era).collect()
 }
 
 fn check_mode(mode: &str) -> Asked {
@@ -147,7 +235,7 @@ fn local_node() -> NodeInfo {
 fn sendable_peer(name: &str, asked: Asked) -> Peer {
     let sql = "select peer_id, node_id, pg_catalog.array_to_string(include, E'\\x01'), \
         pg_catalog.array_to_string(exclude, E'\\x01'), direction, active, confirmed::text, \
-            resend_before::text \
+            resend_before::text, pg_catalog.array_to_string(slices, E'\\x01') \
         from syncjournal.registered_peer where peer_name = $1";
     let read = |row: &Row| Peer {
         peer_id: row.int2(1).unwrap_or_default(),
@@ -159,6 +247,7 @@ fn sendable_peer(name: &str, asked: Asked) -> Peer {
         active: row.bool(6).unwrap_or_default(),
         confirmed: row.text(7).and_then(|text| Snapshot::from_str(&text).ok()),
         resend_before: row.text(8).unwrap_or_default(),
+        slices: row.text(9).unwrap_or_default(),
     };
     let peer = query::first(View::Statement, sql, &[Arg::Text(name)], read).unwrap_or_else(|| {
         Failure::new(

@@ -18,12 +18,20 @@ pub struct SourceFrame {
     pub bytes: Vec<u8>,
 }
 
+impl SourceFrame {
+    /// Another frame of the same transaction and layout.
+    pub fn with(&self, id: Version, entries: u32, bytes: Vec<u8>) -> Self {
+        let Self { xid, lsn, layout_id, .. } = *self;
+        Self { id, xid, lsn, layout_id, entries: u64::from(entries), len: bytes.len(), bytes }
+    }
+}
+
 /// Gives the frames of a set in order.
 pub trait FrameSource {
     fn next_frame(&mut self) -> Option<SourceFrame>;
 
-    /// Fills in the bytes of frames that came without.
-    fn load(&mut self, frames: &mut [SourceFrame]);
+    /// Fills in the bytes of frames that came without, and leaves of each what the peer may have.
+    fn load(&mut self, frames: Vec<SourceFrame>) -> Vec<SourceFrame>;
 
     /// The definition of a frame's layout.
     fn layout(&mut self, layout_id: i32) -> RelationLayout;

@@ -4,19 +4,19 @@
 //! seen at one moment, which is the position that the set leads to. Rows are read in strides of a
 //! part: nothing is open between two parts.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use pgrx::pg_sys::Oid;
 use syncjournal_core::frame::{FrameWriter, Head};
 use syncjournal_core::limits::{FRAME_MAX_ENTRIES, FRAME_TARGET_BYTES};
-use syncjournal_core::{Clock, HybridTime, Operation, RelationLayout, RowId, Version};
+use syncjournal_core::slice::{Audience, SliceId};
+use syncjournal_core::{Operation, RelationLayout, RowId, Version};
 
-use super::parts::now_micros;
 use super::request::Request;
 use super::source::{FrameSource, SourceFrame};
 use crate::apply::references::Stored;
 use crate::error::corrupted;
+use crate::journal;
 use crate::layout::{self, Tracked};
 use crate::pg::open_table::OpenTable;
 use crate::pg::query::{self, View};
@@ -25,20 +25,13 @@ use crate::pg::table_scan::{RowAddress, TableScan};
 use crate::pg::{memory, routing, transaction};
 use crate::value::PortableSettings;
 
-/// Marks the backend part of these frames' ids: no capture gives out the same.
-const FULL_SET_BACKEND: u16 = 0x8000;
-
-thread_local! {
-    static CLOCK: RefCell<Clock> = RefCell::new(Clock::default());
-}
-
 /// Reads tables one after another.
 #[derive(Debug)]
 pub struct TableSource {
-    tag: u32,
     lsn: u64,
-    /// Plain tables and leaf partitions still to be read, the present one last.
-    tables: Vec<Oid>,
+    /// Plain tables and leaf partitions still to be read, the present one last; where the peer has one
+    /// by slices alone, which.
+    tables: Vec<(Oid, Option<Vec<SliceId>>)>,
     next_row: RowAddress,
     open: Option<Stride>,
 }
@@ -51,34 +44,38 @@ struct Stride {
     next_row: RowAddress,
     tracked: Rc<Tracked>,
     waiting: Stored,
+    slices: Option<Vec<SliceId>>,
     _settings: PortableSettings,
 }
 
 impl TableSource {
     pub fn open(request: &Request) -> Self {
         let mut roots = Vec::new();
-        let sql = "select t.relid::oid::int8, n.nspname::text, c.relname::text \
+        let sql = "select t.relid::oid::int8, n.nspname::text, c.relname::text, t.relation_id \
             from syncjournal.tracked_relation t \
                 join pg_catalog.pg_class c on c.oid = t.relid \
                 join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
             order by t.relation_id desc";
         query::run(View::Statement, sql, &[], |row| {
             let name = |column| row.text(column).unwrap_or_default();
-            if request.selects(&name(2), &name(3)) {
-                roots.extend(row.int8(1).and_then(|oid| u32::try_from(oid).ok()).map(Oid::from));
+            let oid = row.int8(1).and_then(|oid| u32::try_from(oid).ok()).map(Oid::from);
+            let names = (name(2), name(3));
+            match (oid, request.audience(request.now(), row.int4(4), (&names.0, &names.1))) {
+                (None, _) | (_, Audience::Nothing) => {}
+                (Some(oid), audience) => roots.push((oid, open_slices(&audience))),
             }
         });
         let mut tables = Vec::new();
-        for root in roots {
+        for (root, slices) in roots {
             let root = OpenTable::for_reading(root);
-            match root.is_partitioned() {
-                true => tables.extend(routing::leaves(&root)),
-                false => tables.push(root.oid()),
-            }
+            let leaves = match root.is_partitioned() {
+                true => routing::leaves(&root),
+                false => vec![root.oid()],
+            };
+            tables.extend(leaves.into_iter().map(|leaf| (leaf, slices.clone())));
             root.close();
         }
         Self {
-            tag: request.source.tag,
             lsn: transaction::wal_insert_position(),
             tables,
             next_row: RowAddress::first(),
@@ -89,7 +86,7 @@ impl TableSource {
     /// The table at hand, open; `None` behind the last one.
     fn stride(&mut self) -> Option<&mut Stride> {
         if self.open.is_none() {
-            let table = *self.tables.last()?;
+            let (table, slices) = self.tables.last().cloned()?;
             let tracked = layout::tracked(table).unwrap_or_else(|| {
                 corrupted(format_args!("table {table} is tracked no longer")).raise()
             });
@@ -97,7 +94,8 @@ impl TableSource {
             let waiting = Stored::of(&tracked);
             let settings = PortableSettings::enter();
             let next_row = self.next_row;
-            self.open = Some(Stride { scan, next_row, tracked, waiting, _settings: settings });
+            self.open =
+                Some(Stride { scan, next_row, tracked, waiting, slices, _settings: settings });
         }
         self.open.as_mut()
     }
@@ -112,7 +110,7 @@ impl TableSource {
 
     fn frame(&self, layout_id: i32, writer: &mut FrameWriter) -> SourceFrame {
         let entries = u64::from(writer.entries());
-        let (id, bytes) = writer.finish(fresh_prefix(self.tag));
+        let (id, bytes) = writer.finish(journal::fresh_prefix());
         SourceFrame { id, xid: 0, lsn: self.lsn, layout_id, entries, len: bytes.len(), bytes }
     }
 }
@@ -134,7 +132,9 @@ impl FrameSource for TableSource {
         }
     }
 
-    fn load(&mut self, _frames: &mut [SourceFrame]) {}
+    fn load(&mut self, frames: Vec<SourceFrame>) -> Vec<SourceFrame> {
+        frames
+    }
 
     fn layout(&mut self, layout_id: i32) -> RelationLayout {
         layout::by_id(layout_id).definition.clone()
@@ -154,13 +154,27 @@ impl FrameSource for TableSource {
 
 /// Fills one frame; says whether the table may hold more rows.
 fn fill(stride: &mut Stride, writer: &mut FrameWriter) -> bool {
-    let Stride { scan, next_row, tracked, waiting, .. } = stride;
+    let Stride { scan, next_row, tracked, waiting, slices, .. } = stride;
     while writer.len() < FRAME_TARGET_BYTES && (writer.entries() as usize) < FRAME_MAX_ENTRIES {
         let Some(row) = scan.next_row() else { return false };
-        write_row((tracked, waiting), row, writer);
+        if slices.as_ref().is_none_or(|slices| is_in(tracked, &row, slices)) {
+            write_row((tracked, waiting), row, writer);
+        }
         *next_row = scan.behind();
     }
     true
+}
+
+/// The slices by which the peer has a table, of those that are brought at present.
+fn open_slices(audience: &Audience) -> Option<Vec<SliceId>> {
+    let Audience::Slices { slices, locked, .. } = audience else { return None };
+    Some(slices.iter().copied().filter(|slice| !locked.contains(slice)).collect())
+}
+
+/// Whether a row is in one of the slices.
+fn is_in(tracked: &Tracked, row: &RowView<'_>, slices: &[SliceId]) -> bool {
+    let here = tracked.slices.as_ref().map(|known| known.of_row(row.columns()));
+    here.is_some_and(|here| here.iter().any(|slice| slices.contains(slice)))
 }
 
 /// Adds a row, as it is now.
@@ -184,12 +198,4 @@ pub fn write_row(
             || waiting.append(RowId(identity), column, &mut payload);
         out.value(written.then_some(&payload));
     }
-}
-
-/// The id of a frame that no journal holds.
-pub fn fresh_prefix(tag: u32) -> Version {
-    let wall = HybridTime::from_unix_micros(now_micros());
-    let time = CLOCK.with(|clock| clock.borrow_mut().next(wall, HybridTime(0)));
-    let backend = transaction::backend_number() as u16 | FULL_SET_BACKEND;
-    Version::new(time, tag, backend.min(u16::MAX - 1), 0)
 }

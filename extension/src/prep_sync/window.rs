@@ -3,15 +3,17 @@
 //! The order is found over narrow rows (a sort that spills to disk by itself); the bytes are
 //! fetched for one part at a time, by primary key: beneath SQL, since frames never change.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 
+use syncjournal_core::slice::{self, Audience, Cut, Piece, Recipient};
 use syncjournal_core::snapshot::Window;
 use syncjournal_core::{RelationLayout, Version};
 
-use super::request::Request;
+use super::request::{Request, Time};
 use super::source::{FrameSource, SourceFrame};
 use crate::error::corrupted;
-use crate::journal::FrameIds;
+use crate::journal::{FrameIds, Stored};
 use crate::pg::query::{self, Arg, Cursor, Row, View};
 
 /// Narrow rows read at a time.
@@ -25,7 +27,8 @@ const FRAMES: &str = "select j.frame, j.xid, \
     from syncjournal.journal j \
     where (j.xid >= $1::xid8 and j.xid < $2::xid8 and j.xid <> all ($3::xid8[]) \
             or j.xid = any ($4::xid8[])) \
-        and (j.origin <> $5 or j.xid < $7::xid8) and j.layout = any ($6::int4[]) \
+        and ((j.origin <> $5 or j.xid < $8::xid8) and j.layout = any ($6::int4[]) \
+            or j.layout = any ($7::int4[])) \
     order by ended, j.xid, j.frame";
 
 /// Reads a window.
@@ -34,18 +37,25 @@ pub struct WindowSource {
     cursor: Cursor,
     batch: VecDeque<SourceFrame>,
     exhausted: bool,
+    /// What the peer has of the tables, by layout and by the time of the entry.
+    audiences: HashMap<(i32, Time), Audience>,
+    request: Rc<Request>,
+    /// What came from the peer before this transaction it may have lost.
+    resend_before: u64,
 }
 
 impl WindowSource {
-    pub fn open(request: &Request) -> Self {
+    pub fn open(request: &Rc<Request>) -> Self {
         let window = request.from.window(&request.to);
         let Window { begin, end, running, late } = &window;
+        let audiences = audiences(request);
         let args = [
             begin.to_string(),
             end.to_string(),
             array(running),
             array(late),
-            array(&selected_layouts(request)),
+            array(&layouts(&audiences, |whole| whole)),
+            array(&layouts(&audiences, |whole| !whole)),
         ];
         let cursor = Cursor::open(
             FRAMES,
@@ -56,10 +66,25 @@ impl WindowSource {
                 Arg::Text(&args[3]),
                 Arg::Int2(request.peer.peer_id),
                 Arg::Text(&args[4]),
+                Arg::Text(&args[5]),
                 Arg::Text(&request.peer.resend_before),
             ],
         );
-        Self { cursor, batch: VecDeque::new(), exhausted: false }
+        let resend_before = request.peer.resend_before.parse().unwrap_or_default();
+        let request = Rc::clone(request);
+        let batch = VecDeque::new();
+        Self { cursor, batch, exhausted: false, audiences, request, resend_before }
+    }
+
+    /// What the peer may have of a frame.
+    fn cut(&self, frame: &SourceFrame, origin: i16, reach: &[u8]) -> Cut {
+        let peer_id = self.request.peer.peer_id;
+        let key = (frame.layout_id, self.request.time_of(frame.xid));
+        let audience = self.audiences.get(&key).unwrap_or(&Audience::Nothing);
+        let is_origin = origin == peer_id && frame.xid >= self.resend_before;
+        let to = Recipient { peer_id, audience, is_origin };
+        slice::cut(frame.id, &frame.bytes, reach, to)
+            .unwrap_or_else(|error| corrupted(format_args!("frame {}: {error}", frame.id)).raise())
     }
 }
 
@@ -74,14 +99,24 @@ impl FrameSource for WindowSource {
         self.batch.pop_front()
     }
 
-    fn load(&mut self, frames: &mut [SourceFrame]) {
-        let mut stored = FrameIds::open();
-        for frame in frames {
-            let bytes = stored.bytes_of(frame.id);
-            frame.bytes = bytes.unwrap_or_else(|| {
+    fn load(&mut self, frames: Vec<SourceFrame>) -> Vec<SourceFrame> {
+        let mut journal = FrameIds::open();
+        let mut loaded = Vec::with_capacity(frames.len());
+        for mut frame in frames {
+            let Some(Stored { origin, data, reach }) = journal.stored(frame.id) else {
                 corrupted(format_args!("frame {} is in the journal no longer", frame.id)).raise()
-            });
+            };
+            frame.bytes = data;
+            match self.cut(&frame, origin, &reach) {
+                Cut::Nothing => {}
+                Cut::Whole => loaded.push(frame),
+                Cut::Pieces(pieces) => {
+                    let piece = |piece: Piece| frame.with(piece.id, piece.entries, piece.bytes);
+                    loaded.extend(pieces.into_iter().map(piece));
+                }
+            }
         }
+        loaded
     }
 
     fn layout(&mut self, layout_id: i32) -> RelationLayout {
@@ -109,17 +144,37 @@ fn narrow_frame(row: &Row) -> SourceFrame {
     }
 }
 
-/// The layouts of tables that may travel.
-fn selected_layouts(request: &Request) -> Vec<i32> {
-    let sql = "select layout_id, schema_name, table_name from syncjournal.relation_layout";
-    let mut selected = Vec::new();
+/// What the peer has, and had, of each table that may travel, by layout.
+fn audiences(request: &Request) -> HashMap<(i32, Time), Audience> {
+    let sql =
+        "select layout_id, schema_name, table_name, relation_id from syncjournal.relation_layout";
+    let mut audiences = HashMap::new();
     query::run(View::Statement, sql, &[], |row| {
         let (schema, table) = (row.text(2).unwrap_or_default(), row.text(3).unwrap_or_default());
-        if request.selects(&schema, &table) {
-            selected.extend(row.int4(1));
+        for (layout, time) in
+            row.int4(1).into_iter().flat_map(|id| request.times().map(move |t| (id, t)))
+        {
+            let audience = request.audience(time, row.int4(4), (&schema, &table));
+            audiences.insert((layout, time), audience);
         }
     });
-    selected
+    audiences
+}
+
+/// The layouts of which whole frames go to the peer, whenever they were written, or those of which
+/// each frame is to be looked at.
+fn layouts(
+    audiences: &HashMap<(i32, Time), Audience>,
+    is_wanted: impl Fn(bool) -> bool,
+) -> Vec<i32> {
+    let mut whole: HashMap<i32, (bool, bool)> = HashMap::new();
+    for ((layout, _), audience) in audiences {
+        let (always, ever) = whole.entry(*layout).or_insert((true, false));
+        *always &= *audience == Audience::Table;
+        *ever |= *audience != Audience::Nothing;
+    }
+    let passing = whole.into_iter().filter(|(_, (always, ever))| *ever && is_wanted(*always));
+    passing.map(|(layout, _)| layout).collect()
 }
 
 /// An array as SQL reads it; only for numbers and uuids.

@@ -337,7 +337,16 @@ mod tests {
     fn row(xid: u64, bytes: usize) -> JournalRow {
         let data = Bytes::from(vec![0; bytes]);
         let frame = Version::from_bytes([1; 16]);
-        JournalRow { frame, xid, lsn: 0, layout: 1, origin: 0, entries: 1, data }
+        JournalRow {
+            frame,
+            xid,
+            lsn: 0,
+            layout: 1,
+            origin: 0,
+            entries: 1,
+            data,
+            reach: Bytes::new(),
+        }
     }
 
     fn transaction(log: &Log, xid: u64, bytes: usize) {

@@ -241,7 +241,7 @@ fn lay(waiting: &Waiting, fit: &Rc<Fit>, layer: &mut Layer) -> Fate {
         if entry.index != index {
             continue;
         }
-        if matches!(entry.operation, Operation::State | Operation::Truncate) {
+        if matches!(entry.operation, Operation::State | Operation::Leave | Operation::Truncate) {
             layer.entry(fit, &entry);
             return Fate::Released;
         }

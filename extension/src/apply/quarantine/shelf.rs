@@ -60,8 +60,8 @@ impl Shelf {
         in_the_way: &[RowId],
     ) {
         let new = self.shown(place.layout_id, entry);
-        // The rows of a full set may not be in the journal.
-        let own_frame = (entry.operation == Operation::State).then(|| frame_of(entry));
+        // The rows of a full set may not be in the journal, and those that leave are not.
+        let own_frame = entry.operation.names_version().then(|| frame_of(entry));
         let own_frame = own_frame.map(|bytes| hexadecimal(&bytes));
         query::execute(
             "insert into syncjournal.quarantined_entry as q (peer_id, layout_id, schema_name, \
@@ -188,12 +188,12 @@ fn array_of(rows: &[RowId]) -> String {
     format!("{{{}}}", rows.join(","))
 }
 
-/// A row of a full set as a frame of its own; its id, see `waiting`, says nothing.
+/// A row of a full set, or one that leaves, as a frame of its own; its id, see `waiting`, says nothing.
 fn frame_of(entry: &Entry<'_>) -> Vec<u8> {
     let mut writer = FrameWriter::default();
     let head = Head {
         state: Some(entry.version),
-        ..Head::new(0, Operation::State, entry.row, Version::NIL)
+        ..Head::new(0, entry.operation, entry.row, Version::NIL)
     };
     let mut values = writer.row(&head, entry.values().len());
     entry.values().for_each(|value| values.value(value));

@@ -1,0 +1,299 @@
+-- Slices: named row filters of tracked tables, by which peers may have a part of a table.
+
+-- Native code (slice/mod.rs) reads this by its columns' numbers: new ones go to the end.
+create table syncjournal.slice (
+    slice_id int4 generated always as identity primary key,
+    slice_name text not null unique check (slice_name <> ''),
+    relation_id int4 not null references syncjournal.tracked_relation on delete cascade,
+    -- Every name in full: it means the same under any search path.
+    row_filter text not null,
+    -- What becomes of a row at a peer when it leaves the slice.
+    on_leave text not null check (on_leave in ('delete', 'keep')),
+    allow_sync boolean not null default true,
+    created_at timestamptz not null default pg_catalog.now(),
+    -- While it is locked: the least that a peer with this slice had confirmed then.
+    locked_from xid8
+);
+
+create index slice_relation_id on syncjournal.slice (relation_id);
+
+select pg_catalog.pg_extension_config_dump('syncjournal.slice', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.slice_slice_id_seq', '');
+
+create function syncjournal.check_row_filter(relation regclass, row_filter text) returns text
+strict language c as 'MODULE_PATHNAME', 'check_row_filter_wrapper';
+
+create function syncjournal.digest_slice(
+    relation regclass, slice_id int4, out row_count int8, out hash text)
+returns setof record
+stable strict language c as 'MODULE_PATHNAME', 'digest_slice_wrapper';
+
+create function syncjournal.journal_transition(
+    relation regclass, shows text, hides text, slice_id int4, peer_id int2)
+returns int8
+language c as 'MODULE_PATHNAME', 'journal_transition_wrapper';
+
+create function syncjournal.slice_named(name text) returns syncjournal.slice
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+    found_slice syncjournal.slice;
+begin
+    select * into found_slice from syncjournal.slice s where s.slice_name = name;
+    if not found then
+        raise exception 'there is no slice "%"', name
+            using errcode = 'undefined_object',
+                hint = 'View syncjournal.slices lists those that there are; make one by'
+                    ' syncjournal.create_slice().';
+    end if;
+    return found_slice;
+end
+$$;
+
+-- The filter with every name in full. What the server says of a bad one is passed on, with a remedy.
+create function syncjournal.row_filter_of(relation regclass, row_filter text) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    said text;
+    remedy text;
+begin
+    return syncjournal.check_row_filter(relation, row_filter);
+exception when others then
+    get stacked diagnostics said = message_text, remedy = pg_exception_hint;
+    if left(sqlstate, 2) not in ('0A', '22', '42') then
+        raise;
+    end if;
+    raise exception '%', said using errcode = sqlstate,
+        detail = format('In the row filter of table "%s": %s', relation, row_filter),
+        hint = coalesce(nullif(remedy, ''), 'A row filter is one condition over the row''s own'
+            ' columns, with immutable functions alone: no subqueries, aggregates, window or'
+            ' set-returning functions.');
+end
+$$;
+
+create function syncjournal.check_on_leave(on_leave text) returns void
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if on_leave is null or on_leave not in ('delete', 'keep') then
+        raise exception 'unknown treatment of rows that leave a slice "%"', on_leave
+            using errcode = 'invalid_parameter_value',
+                hint = 'Use on_leave => ''delete'' or on_leave => ''keep''.';
+    end if;
+end
+$$;
+
+-- From here on every change of the table says in which slices its row was and is. Writers are waited
+-- for, and wait: no change is half before and half after.
+create function syncjournal.create_slice(
+    name text, relation regclass, row_filter text, on_leave text default 'delete')
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    of_table syncjournal.tracked_relation := syncjournal.tracked(relation);
+    filter text := syncjournal.row_filter_of(relation, row_filter);
+begin
+    perform syncjournal.check_on_leave(on_leave);
+    if coalesce(name, '') = '' or filter is null then
+        raise exception 'a slice needs a name and a row filter'
+            using errcode = 'invalid_parameter_value',
+                hint = 'For example: syncjournal.create_slice(''north'', ''shop.item'','
+                    ' ''region = $f$north$f$'').';
+    end if;
+    execute format('lock table %s in share row exclusive mode', relation);
+    perform syncjournal.flush_capture();
+    insert into syncjournal.slice (slice_name, relation_id, row_filter, on_leave)
+    values (name, of_table.relation_id, filter, on_leave);
+    perform syncjournal.refresh_layout(relation);
+exception when unique_violation then
+    raise exception 'slice "%" exists already', name
+        using errcode = 'duplicate_object',
+            hint = 'Choose another name, or change it by syncjournal.alter_slice().';
+end
+$$;
+
+create function syncjournal.drop_slice(name text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    gone syncjournal.slice := syncjournal.slice_named(name);
+    relation regclass := (
+        select relid from syncjournal.tracked_relation t where t.relation_id = gone.relation_id);
+    peer text := (
+        select peer_name from syncjournal.registered_peer p
+        where gone.slice_name = any (p.slices)
+            or exists (
+                select from syncjournal.peer_past o
+                where o.peer_id = p.peer_id and gone.slice_name = any (o.slices)
+                    and not syncjournal.snapshot_covers(p.confirmed, o.until))
+        order by 1 limit 1);
+begin
+    if peer is not null then
+        raise exception 'slice "%" is named for peer "%"', name, peer
+            using errcode = 'dependent_objects_still_exist',
+                detail = 'What the peer has not confirmed yet may go by it.',
+                hint = 'Change what the peer may have, syncjournal.alter_peer(name, slices => ...), and'
+                    ' bring it up to date.';
+    end if;
+    execute format('lock table %s in share row exclusive mode', relation);
+    perform syncjournal.flush_capture();
+    delete from syncjournal.slice s where s.slice_id = gone.slice_id;
+    perform syncjournal.refresh_layout(relation);
+end
+$$;
+
+-- Nulls leave as it was what they stand for. Peers with the slice get the rows that come in by the
+-- new filter, and lose those that go out, as if each row had been changed.
+create function syncjournal.alter_slice(
+    name text, row_filter text default null, on_leave text default null)
+returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    was syncjournal.slice := syncjournal.slice_named(name);
+    relation regclass := (
+        select relid from syncjournal.tracked_relation t where t.relation_id = was.relation_id);
+    filter text := coalesce(syncjournal.row_filter_of(relation, row_filter), was.row_filter);
+begin
+    perform syncjournal.check_on_leave(coalesce(on_leave, was.on_leave));
+    execute format('lock table %s in share row exclusive mode', relation);
+    perform syncjournal.flush_capture();
+    update syncjournal.slice s
+    set row_filter = filter, on_leave = coalesce(alter_slice.on_leave, s.on_leave)
+    where s.slice_id = was.slice_id;
+    perform syncjournal.refresh_layout(relation);
+    if filter <> was.row_filter then
+        perform syncjournal.journal_transition(
+            relation,
+            format('(%s) and (%s) is not true', filter, was.row_filter),
+            format('(%s) and (%s) is not true', was.row_filter, filter),
+            was.slice_id, null);
+    end if;
+end
+$$;
+
+-- Rows of a slice, and a hash of who they are and at which version: equal on two nodes that have the
+-- same slice, and the same rows in it, in whatever order.
+create function syncjournal.slice_digest(name text, out row_count int8, out hash text)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    s syncjournal.slice := syncjournal.slice_named(name);
+begin
+    select d.row_count, d.hash into slice_digest.row_count, slice_digest.hash
+    from syncjournal.tracked_relation t,
+        syncjournal.digest_slice(t.relid, s.slice_id) d
+    where t.relation_id = s.relation_id;
+end
+$$;
+
+-- Names of slices that a peer is to have must be slices.
+create function syncjournal.check_slices(slices text[]) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if array_position(slices, null) is not null then
+        raise exception 'a slice of the list is null' using errcode = 'null_value_not_allowed',
+            hint = 'Name slices; an empty list stands for none.';
+    end if;
+    perform syncjournal.slice_named(wanted) from unnest(slices) wanted;
+end
+$$;
+
+-- DDL may not take away what a filter reads or calls: users' writes would fail for it.
+create function syncjournal.keep_slices() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    bad record;
+begin
+    for bad in
+        select s.*, t.relid from syncjournal.slice s
+            join syncjournal.tracked_relation t using (relation_id)
+            join pg_class c on c.oid = t.relid
+    loop
+        begin
+            perform syncjournal.check_row_filter(bad.relid, bad.row_filter);
+        exception when others then
+            raise exception 'slice "%" of table "%" needs what this would change',
+                bad.slice_name, bad.relid using errcode = 'dependent_objects_still_exist',
+                detail = sqlerrm,
+                hint = 'Drop the slice first, or give it another filter:'
+                    ' syncjournal.alter_slice().';
+        end;
+    end loop;
+end
+$$;
+
+-- The condition under which a row of a table goes to who has these lists.
+create function syncjournal.visible_rows(
+    table_id int4, schema_name name, table_name name,
+    include text[], exclude text[], slices text[], kept_only boolean default false)
+returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+    select case
+        when syncjournal.relation_matches(schema_name, table_name, exclude, '{}') then 'false'
+        when count(s.slice_id) > 0 then coalesce(
+            string_agg(format('(%s)', s.row_filter), ' or ' order by s.slice_id)
+                filter (where not kept_only or s.on_leave = 'keep'), 'false')
+        when syncjournal.relation_matches(schema_name, table_name, include, '{}') then 'true'
+        else 'false' end
+    from syncjournal.slice s
+    where s.relation_id = table_id and s.slice_name = any (slices)
+$$;
+
+-- Gives a peer other lists. What comes into sight by that, and what leaves the slices by which the peer
+-- had it, is journaled for this peer as it stands now, and travels in its place among all else; what
+-- was written before goes by the lists of its time. Rows of a table that was had whole stay there.
+create function syncjournal.change_lists(
+    was syncjournal.registered_peer, now_include text[], now_exclude text[], now_slices text[])
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    t record;
+begin
+    if (was.include, was.exclude, was.slices) = (now_include, now_exclude, now_slices) then
+        return;
+    end if;
+    update syncjournal.registered_peer p
+    set include = now_include, exclude = now_exclude, slices = now_slices
+    where p.peer_id = was.peer_id;
+    -- Who has had nothing yet gets a full set first.
+    if was.confirmed is null or was.direction = 'receive' then
+        return;
+    end if;
+    perform syncjournal.flush_capture();
+    for t in
+        select r.relid, before.rows as before, after.rows as after, kept.rows as kept,
+            before.rows not in ('true', 'false') as was_sliced
+        from syncjournal.tracked_relation r
+            join pg_class c on c.oid = r.relid
+            join pg_namespace n on n.oid = c.relnamespace
+            cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
+                was.include, was.exclude, was.slices) before(rows)
+            cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
+                was.include, was.exclude, was.slices, true) kept(rows)
+            cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
+                now_include, now_exclude, now_slices) after(rows)
+        where before.rows <> after.rows
+        order by r.relation_id
+    loop
+        -- No change is half before and half after.
+        execute format('lock table %s in share row exclusive mode', t.relid);
+        perform syncjournal.journal_transition(
+            t.relid,
+            format('(%s) and (%s) is not true', t.after, t.before),
+            case when t.was_sliced then format(
+                '(%s) and (%s) is not true and (%s) is not true', t.before, t.after, t.kept) end,
+            null, was.peer_id);
+    end loop;
+    delete from syncjournal.peer_past o
+    where o.peer_id = was.peer_id and syncjournal.snapshot_covers(was.confirmed, o.until);
+    insert into syncjournal.peer_past (peer_id, until, include, exclude, slices)
+    values (was.peer_id, pg_current_snapshot(), was.include, was.exclude, was.slices);
+end
+$$;

@@ -1,0 +1,97 @@
+//! Slices on a live link.
+
+use std::time::Duration;
+
+use syncjournal_tests::{Agent, AgentCommand, Db, wait_until, wait_until_within};
+
+use super::{link, offices};
+
+const SLOT_PATIENCE: Duration = Duration::from_secs(180);
+
+fn items(db: &Db) -> String {
+    db.text(
+        "select coalesce(string_agg(concat_ws(':', id, label, amount), ' ' order by id), '') \
+        from item",
+    )
+}
+
+fn wait_for_stream(config: &str) {
+    wait_until_within(SLOT_PATIENCE, "the link streams", || {
+        let told = AgentCommand::new(config).args(&["status", "--json"]).finish().stdout;
+        told.contains("\"streaming\"")
+    });
+}
+
+#[test]
+fn a_live_link_carries_its_slices() {
+    let (hq, branch) = offices();
+    hq.exec("select syncjournal.create_slice('small', 'item', 'amount < 10')");
+    hq.exec("select syncjournal.create_slice('odd', 'item', 'amount % 2 = 1')");
+    hq.exec("insert into item values (1, 'a', 1), (2, 'b', 20), (3, 'c', 31)");
+    let config = link(&hq, &branch, "direction = \"both\"\nslices = [\"small\"]");
+    let agent = Agent::run(&config);
+    wait_until("the first copy is there", || items(&branch) == "1:a:1");
+    wait_for_stream(&config);
+    hq.exec("update item set amount = amount + 5 where id in (1, 2)");
+    hq.exec("update item set amount = 2, label = 'came' where id = 2");
+    wait_until("a row came in", || items(&branch) == "1:a:6 2:came:2");
+    hq.exec("update item set amount = 60 where id = 1");
+    wait_until("a row went out", || items(&branch) == "2:came:2");
+    branch
+        .exec("insert into item values (4, 'mine', 4); update item set label = 'own' where id = 2");
+    wait_until("what branch writes is at hq", || items(&hq) == "1:a:60 2:own:2 3:c:31 4:mine:4");
+    branch.exec("update item set amount = 40 where id = 4");
+    wait_until("what branch moves out goes away there", || items(&branch) == "2:own:2");
+    assert_eq!(items(&hq), "1:a:60 2:own:2 3:c:31 4:mine:40");
+    // Lists that change while it runs: what was seen before is not brought again.
+    hq.exec("select syncjournal.alter_peer('branch', slices => '{small,odd}')");
+    hq.exec("insert into item values (5, 'odd', 55)");
+    wait_until("the other slice is there", || items(&branch) == "2:own:2 3:c:31 5:odd:55");
+    hq.exec("select syncjournal.alter_slice('odd', 'amount > 50')");
+    wait_until("the filter has changed", || items(&branch) == "1:a:60 2:own:2 5:odd:55");
+    let ended = agent.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let quiet: i64 = branch.query_one(
+        "select (select count(*) from syncjournal.conflict) \
+            + (select count(*) from syncjournal.quarantine)",
+    );
+    assert_eq!(quiet, 0, "{}", ended.stderr);
+}
+
+#[test]
+fn what_goes_by_slices_is_not_cloned_and_nothing_of_it_is_extra() {
+    let (hq, branch) = offices();
+    hq.exec("select syncjournal.create_slice('small', 'item', 'amount < 10')");
+    hq.exec("insert into item values (1, 'a', 1), (2, 'b', 20)");
+    let more = "mode = \"once\"\nslices = [\"small\"]\non_extra = \"delete\"";
+    let config = link(&hq, &branch, more);
+    assert_eq!(AgentCommand::new(&config).args(&["sync"]).finish().code, Some(0));
+    let cloned = AgentCommand::new(&config).args(&["clone", "hq-branch"]).finish();
+    assert_eq!(cloned.code, Some(1), "{cloned:#?}");
+    assert!(cloned.stderr.contains("by slices, and is not cloned"), "{cloned:#?}");
+    branch.exec("insert into item values (7, 'own', 70), (8, 'own', 80)");
+    let synced = AgentCommand::new(&config).args(&["sync", "--full"]).finish();
+    assert_eq!(synced.code, Some(0), "{synced:#?}");
+    assert_eq!(items(&branch), "1:a:1 7:own:70 8:own:80");
+}
+
+#[test]
+fn a_link_whose_slices_change_brings_the_difference() {
+    let (hq, branch) = offices();
+    hq.exec("select syncjournal.create_slice('small', 'item', 'amount < 10')");
+    hq.exec("select syncjournal.create_slice('large', 'item', 'amount >= 100')");
+    hq.exec("insert into item values (1, 'a', 1), (2, 'b', 20), (3, 'c', 300)");
+    let sync = |slices: &str| {
+        let config = link(&hq, &branch, &format!("mode = \"once\"\nslices = {slices}"));
+        let ended = AgentCommand::new(&config).args(&["sync"]).finish();
+        (ended.code, ended.stderr)
+    };
+    assert_eq!(sync("[\"small\"]").0, Some(0));
+    assert_eq!(items(&branch), "1:a:1");
+    assert_eq!(sync("[\"large\"]").0, Some(0));
+    assert_eq!(items(&branch), "3:c:300");
+    let (code, said) = sync("[\"medium\"]");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("there is no slice \"medium\""), "{said}");
+    assert_eq!(items(&branch), "3:c:300");
+}

@@ -1,0 +1,97 @@
+//! Filters and lists that change while peers have rows by them.
+
+use syncjournal_tests::carry;
+
+use super::{assert_quiet, assert_same_slice, items, north};
+
+#[test]
+fn a_filter_that_changes_brings_rows_and_takes_rows() {
+    let (hq, branch) = north();
+    hq.exec(
+        "insert into item select n, (array['north', 'east', 'south'])[n % 3 + 1], 'r', n \
+        from generate_series(1, 9) n",
+    );
+    carry(&hq, &branch, "full");
+    assert_eq!(items(&branch), "3:north:r:3 6:north:r:6 9:north:r:9");
+    // Not yet brought when the filter changes: judged by the filter of their time.
+    hq.exec("update item set label = 'before' where id in (3, 6, 1)");
+    hq.exec("select syncjournal.alter_slice('north', $$region in ('north', 'east') and id > 3$$)");
+    hq.exec("update item set label = 'after' where id in (4, 9, 3)");
+    let brought = carry(&hq, &branch, "changes");
+    assert!(brought.entries <= 8, "no full copy: {brought:?}");
+    assert_eq!(items(&branch), "4:east:after:4 6:north:before:6 7:east:r:7 9:north:after:9");
+    assert_same_slice(&hq, &branch, "region in ('north', 'east') and id > 3");
+    assert_eq!(carry(&hq, &branch, "changes").entries, 0);
+    assert_quiet(&[&hq, &branch]);
+}
+
+#[test]
+fn a_peer_that_gets_another_slice_gets_its_rows_alone() {
+    let (hq, branch) = north();
+    hq.exec("select syncjournal.create_slice('south', 'item', $$region = 'south'$$)");
+    hq.exec(
+        "insert into item select n, (array['north', 'east', 'south'])[n % 3 + 1], 'r', n \
+        from generate_series(1, 9) n",
+    );
+    carry(&hq, &branch, "full");
+    // What was written before goes by the lists of its time, and is not lost.
+    hq.exec("update item set label = 'before'; delete from item where id in (9, 8)");
+    hq.exec("select syncjournal.alter_peer('branch', slices => '{south}')");
+    hq.exec("update item set label = 'after' where id in (2, 3)");
+    let brought = carry(&hq, &branch, "changes");
+    assert_eq!(items(&branch), "2:south:after:2 5:south:before:5");
+    assert_eq!(brought.deleted, 3, "{brought:?}");
+    hq.exec("select syncjournal.alter_peer('branch', slices => '{north,south}')");
+    let brought = carry(&hq, &branch, "changes");
+    assert_eq!((brought.entries, brought.inserted), (2, 2), "no full copy");
+    assert_same_slice(&hq, &branch, "region in ('north', 'south')");
+    hq.exec("select syncjournal.alter_slice('south', on_leave => 'keep')");
+    hq.exec("select syncjournal.alter_peer('branch', slices => '{north}')");
+    hq.exec("update item set label = 'unseen' where region = 'south'");
+    carry(&hq, &branch, "changes");
+    assert_eq!(
+        items(&branch),
+        "2:south:after:2 3:north:after:3 5:south:before:5 6:north:before:6",
+        "the slice of the south lets its rows stay"
+    );
+    // The whole table, and nothing that is there already.
+    hq.exec("select syncjournal.alter_peer('branch', slices => '{}')");
+    let brought = carry(&hq, &branch, "changes");
+    assert_eq!((brought.inserted, brought.updated), (3, 2), "{brought:?}");
+    assert_same_slice(&hq, &branch, "true");
+    hq.exec("select syncjournal.drop_slice('south'), syncjournal.drop_slice('north')");
+    hq.exec("update item set label = 'all'");
+    carry(&hq, &branch, "changes");
+    assert_same_slice(&hq, &branch, "true");
+    assert_quiet(&[&hq, &branch]);
+}
+
+#[test]
+fn a_table_that_is_included_later_comes_with_its_rows() {
+    let (hq, branch) = north();
+    for db in [&hq, &branch] {
+        db.exec("create table note (id int primary key, body text)");
+        db.exec("select syncjournal.track('note')");
+    }
+    hq.exec("select syncjournal.alter_peer('branch', exclude => '{public.note}')");
+    hq.exec("insert into item values (1, 'north', 'a', 1); insert into note values (1, 'a')");
+    carry(&hq, &branch, "full");
+    hq.exec("insert into note values (2, 'b'); update note set body = 'aa' where id = 1");
+    assert_eq!(carry(&hq, &branch, "changes").entries, 0);
+    hq.exec("update note set body = 'aaa' where id = 1; delete from note where id = 2");
+    hq.exec("insert into note values (3, 'c')");
+    hq.exec("select syncjournal.alter_peer('branch', exclude => '{}')");
+    hq.exec("insert into note values (4, 'd')");
+    let brought = carry(&hq, &branch, "changes");
+    assert_eq!((brought.entries, brought.inserted), (3, 3), "{brought:?}");
+    let notes =
+        "select string_agg(concat_ws(':', id, body, sync_version), ' ' order by id) from note";
+    assert_eq!(hq.text(notes), branch.text(notes));
+    // Hidden again: a table that was had whole stays as it is there.
+    hq.exec("update note set body = 'seen' where id = 3");
+    hq.exec("select syncjournal.alter_peer('branch', exclude => '{public.note}')");
+    hq.exec("update note set body = 'unseen' where id = 4");
+    carry(&hq, &branch, "changes");
+    assert_eq!(branch.text("select string_agg(body, ' ' order by id) from note"), "aaa seen d");
+    assert_quiet(&[&hq, &branch]);
+}
