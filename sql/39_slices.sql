@@ -262,8 +262,10 @@ begin
     update syncjournal.registered_peer p
     set include = now_include, exclude = now_exclude, slices = now_slices
     where p.peer_id = was.peer_id;
-    -- Who has had nothing yet gets a full set first.
-    if was.confirmed is null or was.direction = 'receive' then
+    -- Who has had nothing yet gets a full set first. One that is on its way has the lists of before.
+    if was.direction = 'receive' or was.confirmed is null and not exists (
+        select from syncjournal.set_log l
+        where l.peer_id = was.peer_id and l.direction = 'sent') then
         return;
     end if;
     perform syncjournal.flush_capture();

@@ -233,10 +233,15 @@ fn remember(header: &Header) {
         [Arg::Uuid(*from.node_id.as_bytes()), Arg::Int4(from.tag as i32), Arg::Text(&from.name)];
     check_tag(from, &args);
     rejoined(header);
+    // Two sessions may meet the node at once, and its tag is unique, too.
     query::execute(
         "insert into syncjournal.known_node (node_id, node_tag, node_name) values ($1, $2, $3) \
-        on conflict (node_id) do update set node_name = excluded.node_name",
+        on conflict do nothing",
         &args,
+    );
+    query::execute(
+        "update syncjournal.known_node set node_name = $2 where node_id = $1 and node_name <> $2",
+        &[args[0], args[2]],
     );
 }
 

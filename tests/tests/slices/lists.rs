@@ -1,6 +1,6 @@
 //! Filters and lists that change while peers have rows by them.
 
-use syncjournal_tests::carry;
+use syncjournal_tests::{apply_set, carry, confirm_set, prepare_set};
 
 use super::{assert_quiet, assert_same_slice, items, north};
 
@@ -63,6 +63,21 @@ fn a_peer_that_gets_another_slice_gets_its_rows_alone() {
     hq.exec("update item set label = 'all'");
     carry(&hq, &branch, "changes");
     assert_same_slice(&hq, &branch, "true");
+    assert_quiet(&[&hq, &branch]);
+}
+
+#[test]
+fn a_first_set_that_is_on_its_way_when_the_lists_change_is_made_up_for() {
+    let (hq, branch) = north();
+    hq.exec("select syncjournal.create_slice('south', 'item', $$region = 'south'$$)");
+    hq.exec("insert into item values (1, 'north', 'n', 1), (2, 'south', 's', 2)");
+    let first = prepare_set(&hq, &branch, "full");
+    hq.exec("select syncjournal.alter_peer('branch', slices => '{north,south}')");
+    apply_set(&branch, &first);
+    confirm_set(&hq, &first);
+    assert_eq!(items(&branch), "1:north:n:1");
+    carry(&hq, &branch, "changes");
+    assert_eq!(items(&branch), "1:north:n:1 2:south:s:2");
     assert_quiet(&[&hq, &branch]);
 }
 
