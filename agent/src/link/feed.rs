@@ -118,6 +118,7 @@ impl<'a> Feed<'a> {
         }
         let is_new = !self.layouts.knows(row.layout);
         if is_new || slice::is_for_peer(&row.reach, peer_id) {
+            self.ends.source.until_visible(row.xid).await?;
             self.read_offer().await?;
         }
         let Passing { layout, audience } =

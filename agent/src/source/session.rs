@@ -8,12 +8,16 @@ use crate::net::SessionName;
 use crate::replication::Lsn;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use syncjournal_core::Snapshot;
 use syncjournal_core::pattern::Selection;
 use syncjournal_core::slice::{Audience, SliceId};
 use syncjournal_core::wire::Terms;
 use tokio_postgres::Row;
 use uuid::Uuid;
+
+/// Between two looks whether a transaction that was decoded is seen by others.
+const VISIBILITY_POLL: Duration = Duration::from_millis(2);
 
 /// A session with the source, for one of its peers.
 #[derive(Debug)]
@@ -86,6 +90,20 @@ impl Source {
                 )
             })?;
         offer_of(&row).map_err(|error| self.explain(error))
+    }
+
+    /// Waits until the transaction can be seen: a commit is decoded a moment before that, longer where
+    /// the source waits for a standby.
+    pub(crate) async fn until_visible(&self, xid: u64) -> Result<()> {
+        let sql = "select pg_catalog.pg_visible_in_snapshot($1::text::xid8,
+                pg_catalog.pg_current_snapshot())";
+        loop {
+            let row = self.database.session.query_one(sql, &[&xid.to_string()]).await;
+            if row.map_err(|error| self.explain(error))?.get(0) {
+                return Ok(());
+            }
+            tokio::time::sleep(VISIBILITY_POLL).await;
+        }
     }
 
     /// The slices by which the peer has the table of a layout; `Nothing` where it has it by its lists.
