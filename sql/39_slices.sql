@@ -103,6 +103,13 @@ begin
                     ' ''region = $f$north$f$'').';
     end if;
     execute format('lock table %s in share row exclusive mode', relation);
+    -- Each entry of the table says which of them its row was in and is in.
+    if (select count(*) from syncjournal.slice s where s.relation_id = of_table.relation_id)
+            >= 1000 then
+        raise exception 'table "%" has 1000 slices, which is the most that are possible', relation
+            using errcode = 'program_limit_exceeded',
+                hint = 'Drop one by syncjournal.drop_slice(), or let one filter serve several peers.';
+    end if;
     perform syncjournal.flush_capture();
     insert into syncjournal.slice (slice_name, relation_id, row_filter, on_leave)
     values (name, of_table.relation_id, filter, on_leave);

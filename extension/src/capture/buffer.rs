@@ -141,7 +141,7 @@ impl Buffer {
             count: values.0,
             start,
             end: self.bytes.len(),
-            passage: u16::try_from(passage.len()).expect("a table has few slices"),
+            passage: u16::try_from(passage.len()).expect("create_slice limits them"),
         });
     }
 

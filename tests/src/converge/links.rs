@@ -21,11 +21,11 @@ impl Links {
     #[track_caller]
     pub(super) fn connect(topology: Topology, nodes: &[Db; 3]) -> Self {
         for db in nodes {
+            // The nodes of other tests may share the cluster, and be made at the same moment.
             db.exec(&format!(
                 "do $$ begin
-                     if not exists (select from pg_roles where rolname = '{ROLE}') then
-                         create role {ROLE} login replication in role syncjournal_agent;
-                     end if;
+                     create role {ROLE} login replication in role syncjournal_agent;
+                 exception when duplicate_object or unique_violation then null;
                  end $$"
             ));
         }

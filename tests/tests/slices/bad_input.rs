@@ -1,6 +1,6 @@
 //! What is no slice is refused, with a reason and a remedy, and leaves nothing behind.
 
-use syncjournal_tests::{Db, pair};
+use syncjournal_tests::{Db, carry, pair};
 
 use super::{items, north};
 
@@ -76,6 +76,27 @@ fn names_and_tables_must_fit() {
     assert_eq!(hq.text(peers), "branch{north}");
     hq.exec("select syncjournal.alter_peer('branch', slices => '{}')");
     hq.exec("select syncjournal.drop_slice('north'), syncjournal.untrack('item')");
+}
+
+#[test]
+fn a_table_has_a_thousand_slices_at_most() {
+    let (hq, branch) = north();
+    hq.exec(
+        "insert into syncjournal.slice (slice_name, relation_id, row_filter, on_leave)
+         select 's' || n, t.relation_id, 'true', 'delete'
+         from syncjournal.tracked_relation t, generate_series(1, 999) n",
+    );
+    hq.exec("select syncjournal.refresh_layout('item')");
+    refused(&hq, "create_slice('more', 'item', 'true')", "54000", "has 1000 slices");
+    // A row that is in all of them, moves out of one, and goes.
+    hq.exec("insert into item values (1, 'north', 'a', 1); update item set region = 'south'");
+    carry(&hq, &branch, "full");
+    hq.exec("update item set region = 'north'");
+    carry(&hq, &branch, "changes");
+    assert_eq!(items(&branch), "1:north:a:1");
+    hq.exec("delete from item");
+    carry(&hq, &branch, "changes");
+    assert_eq!(items(&branch), "");
 }
 
 #[test]
