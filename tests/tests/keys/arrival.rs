@@ -12,7 +12,7 @@ fn apart(schema: &str) -> (Db, Db) {
 }
 
 /// Carries one table alone, and what is not confirmed before.
-fn carry_only(from: &Db, to: &Db, table: &str) -> syncjournal_tests::Applied {
+pub fn carry_only(from: &Db, to: &Db, table: &str) -> syncjournal_tests::Applied {
     let peer = to.text("select name from syncjournal.node where is_local");
     let parts: Vec<Vec<u8>> = from.column(&format!(
         "select data from syncjournal.prep_sync('{peer}', mode => 'full', include => '{{public.{table}}}')

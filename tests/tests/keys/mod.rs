@@ -3,6 +3,7 @@
 mod arrival;
 mod chinook;
 mod identities;
+mod lives;
 mod random;
 mod refused;
 mod shapes;
