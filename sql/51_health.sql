@@ -178,6 +178,22 @@ as $$
         'no two nodes give out the same numbers') v
 $$;
 
+-- Rows whose parent went elsewhere.
+create function syncjournal.check_references()
+returns table (check_name text, severity text, detail text, hint text)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+    select v.* from syncjournal.verdict('lost_references', 'warning',
+        (select string_agg(format('Rows of %s refer by "%s" to rows of %s that were deleted: %s.',
+            relation, column_name, referenced, number), ' ' order by relation::text, column_name)
+         from (
+            select relation, column_name, referenced, count(*) as number
+            from syncjournal.lost_reference group by 1, 2, 3) by_column),
+        'See view syncjournal.lost_reference. Delete those rows or let them refer to others, or insert'
+            ' the deleted row again under its identity.',
+        'none') v
+$$;
+
 create function syncjournal.check_peers()
 returns table (check_name text, severity text, detail text, hint text)
 language sql stable set search_path = pg_catalog, pg_temp
@@ -228,6 +244,7 @@ as $$
     union all select * from syncjournal.check_tables()
     union all select * from syncjournal.check_rules()
     union all select * from syncjournal.check_sequences()
+    union all select * from syncjournal.check_references()
     union all select * from syncjournal.check_peers()
 $$;
 

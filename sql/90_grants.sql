@@ -10,13 +10,13 @@ grant select on
     syncjournal.node, syncjournal.node_priority, syncjournal.tracked_table, syncjournal.peer,
     syncjournal.stat_peer, syncjournal.slices, syncjournal.sync_set, syncjournal.conflict, syncjournal.quarantine, syncjournal.health,
     syncjournal.change, syncjournal.key_sequence,
-    syncjournal.identity_table, syncjournal.waiting_reference
+    syncjournal.identity_table, syncjournal.waiting_reference, syncjournal.lost_reference
 to syncjournal_reader;
 grant execute on function
     syncjournal.version_time(uuid), syncjournal.version_node(uuid),
     syncjournal.snapshot_covers(pg_snapshot, pg_snapshot), syncjournal.check_all(),
     syncjournal.unfold_frame(uuid, int4, bytea), syncjournal.unfold_entries(uuid, int4, bytea),
-    syncjournal.history(regclass, uuid)
+    syncjournal.history(regclass, uuid), syncjournal.lost_references()
 to syncjournal_reader;
 
 -- Packs are read and written with the caller's own rights on the tables: whoever may look at the

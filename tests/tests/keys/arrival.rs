@@ -124,6 +124,75 @@ fn a_parent_that_was_deleted_here_is_told_of() {
 }
 
 #[test]
+fn children_of_a_row_that_was_deleted_elsewhere_are_told_of_at_both_ends() {
+    let (a, b) = offices(SHOP);
+    a.exec("insert into customer (name) values ('ann'), ('bob')");
+    a.exec("insert into invoice (customer_id, total) values (1, 1), (2, 2)");
+    meet(&a, &b);
+    let health = "select detail from syncjournal.health where check_name = 'lost_references'";
+    assert_eq!((a.text(health), b.text(health)), ("none".into(), "none".into()));
+    let [first, bob] = ["invoice where total = 1", "customer where name = 'bob'"]
+        .map(|row| a.text(&format!("select sync_id from {row}")));
+    // One line has lost its invoice, one the customer that it was a gift for.
+    a.exec("delete from invoice where total in (1, 2)");
+    a.exec("delete from customer where name = 'bob'");
+    b.exec(
+        "insert into invoice (customer_id, total) select id, 3 from customer where name = 'ann'",
+    );
+    b.exec("insert into line (invoice_id, article) select id, 'x' from invoice where total = 1");
+    b.exec(
+        "insert into line (invoice_id, gift_for, article)
+         select i.id, c.id, 'y' from invoice i, customer c where total = 3 and name = 'bob'",
+    );
+    meet(&a, &b);
+    let lost = "select concat_ws(' ', relation, column_name, referenced, referenced_id, is_null)
+        from syncjournal.lost_reference order by 1";
+    assert_eq!(a.column::<String>(lost), [format!("line gift_for customer {bob} t")]);
+    assert_eq!(
+        b.column::<String>(lost),
+        [format!("line gift_for customer {bob} f"), format!("line invoice_id invoice {first} f")]
+    );
+    assert_eq!(a.text("select sqlstate from syncjournal.quarantine"), "23503");
+    let told = "select severity || ': ' || detail from syncjournal.health
+        where check_name = 'lost_references'";
+    let gift = "Rows of public.line refer by \"gift_for\" to rows of public.customer that were deleted: 1.";
+    assert_eq!(a.text(told), format!("warning: {gift}"));
+    let both = "Rows of public.line refer by \"invoice_id\" to rows of public.invoice that were deleted: 1.";
+    assert_eq!(b.text(told), format!("warning: {gift} {both}"));
+    // Other columns of such rows change and travel; the first loses its line, the gift its customer.
+    b.exec("update line set article = 'Y' where article = 'y'");
+    meet(&a, &b);
+    assert_eq!(a.text("select article from line"), "Y");
+    b.exec("delete from line where article = 'x'; update line set gift_for = null");
+    meet(&a, &b);
+    assert_settled(&[&a, &b]);
+    assert_equal(&a, &b, &TABLES);
+    assert_eq!((a.text(health), b.text(health)), ("none".into(), "none".into()));
+}
+
+#[test]
+fn a_row_that_comes_back_under_its_identity_finds_the_children_that_stayed() {
+    let (a, b) = offices(SHOP);
+    a.exec("insert into customer (name) values ('ann')");
+    a.exec("insert into invoice (customer_id, total) values (1, 1)");
+    meet(&a, &b);
+    let invoice = a.text("select sync_id from invoice");
+    a.exec("delete from invoice");
+    b.exec("insert into line (invoice_id, article) values (1, 'x')");
+    meet(&a, &b);
+    assert_eq!(b.text("select count(*) from syncjournal.lost_reference"), "1");
+    a.exec(&format!(
+        "insert into invoice (sync_id, customer_id, total) values ('{invoice}', 1, 2)"
+    ));
+    a.exec("select syncjournal.retry_quarantine()");
+    meet(&a, &b);
+    assert_settled(&[&a, &b]);
+    assert_equal(&a, &b, &TABLES);
+    assert_eq!((lines(&a), lines(&b)), (vec!["x 2 ann".into()], vec!["x 2 ann".into()]));
+    assert_eq!(b.text("select count(*) from syncjournal.lost_reference"), "0");
+}
+
+#[test]
 fn a_child_moves_to_another_parent_and_merges() {
     let (a, b) = offices(SHOP);
     for db in [&a, &b] {
