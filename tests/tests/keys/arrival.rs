@@ -165,7 +165,12 @@ fn children_of_a_row_that_was_deleted_elsewhere_are_told_of_at_both_ends() {
     assert_eq!(a.text("select article from line"), "Y");
     b.exec("delete from line where article = 'x'; update line set gift_for = null");
     meet(&a, &b);
-    assert_settled(&[&a, &b]);
+    let told = a.column::<String>("select conflict_type from syncjournal.conflict");
+    assert_eq!(told, ["delete_missing"], "the line that never came in");
+    for left in ["conflict", "quarantine", "pending_reference"] {
+        let db = if left == "conflict" { &b } else { &a };
+        assert_eq!(db.text(&format!("select count(*) from syncjournal.{left}")), "0", "{left}");
+    }
     assert_equal(&a, &b, &TABLES);
     assert_eq!((a.text(health), b.text(health)), ("none".into(), "none".into()));
 }
