@@ -160,10 +160,13 @@ as $$
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation
 $$;
 
--- Gives the rows that are there their identity.
+-- Gives the rows that are there their identity; with `versions`, takes away what an earlier tracking
+-- left of theirs (where the column is a parent's).
 -- It is no change that anyone made, so no trigger or rule of the table may take it for one, and
 -- the key's text must not depend on the session.
-create function syncjournal.fill_identity(relation regclass, key_columns name[]) returns void
+create function syncjournal.fill_identity(
+    relation regclass, key_columns name[], versions boolean default true)
+returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set session_replication_role = replica
@@ -176,11 +179,12 @@ declare
         select case relkind when 'p' then '' else 'only' end from pg_class where oid = relation);
     filled bigint;
 begin
-    -- A version can be left from an earlier tracking where the column is a parent's.
     filled := syncjournal.update_as_owner(relation, format(
-        'update %s %s set sync_id = coalesce(sync_id, %s), sync_version = null'
-        ' where sync_id is null or sync_version is not null',
-        only_here, relation, syncjournal.row_id_expression(relation, key_columns)));
+        'update %s %s set sync_id = coalesce(sync_id, %s) %s', only_here, relation,
+        syncjournal.row_id_expression(relation, key_columns),
+        case when versions then ', sync_version = null'
+            ' where sync_id is null or sync_version is not null'
+            else 'where sync_id is null' end));
     perform syncjournal.execute_all(restore);
     if filled > 0 and key_columns is null then
         raise notice 'the % rows of table "%" have random identities: it has no primary key',

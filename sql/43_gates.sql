@@ -8,7 +8,9 @@ create table syncjournal.activity_log (
     peer_name text not null,
     event text not null check (event in ('switched_off', 'switched_on', 'extra_deleted')),
     detail text not null,
-    by_role name not null default session_user
+    by_role name not null default session_user,
+    -- The transaction that did it: its entries in the journal are told from those of people.
+    xid xid8 not null default pg_catalog.pg_current_xact_id()
 );
 
 -- Of the tables that the pattern matches, only these operations pass: to the peer (send), from it

@@ -1,8 +1,9 @@
 -- What a push meets at its destination: rows that were changed here, and rows that are only here.
 
 -- The rows of this database that stand at a version which did not come from the peer, and which
--- the peer has not confirmed to have; deleted ones by their tombstones. What the peer's changes then
--- replace is in view `conflict`, and in this list no longer.
+-- the peer has not confirmed to have; deleted ones by their tombstones, but for those that were deleted
+-- since the peer had not got them. What the peer's changes then replace is in view `conflict`, and in
+-- this list no longer.
 create function syncjournal.destination_ahead(peer text)
 returns table (
     relation text, row_id uuid, operation text, changed_at timestamptz, node text, version uuid)
@@ -25,6 +26,10 @@ begin
             where j.origin <> known.peer_id and e.op <> 'TRUNCATE'
                 and (known.confirmed is null
                     or not pg_visible_in_snapshot(j.xid, known.confirmed))
+                and not (e.op = 'DELETE' and exists (
+                    select from syncjournal.activity_log l
+                    where l.event = 'extra_deleted' and l.xid = j.xid
+                        and l.peer_name = known.peer_name))
             order by y.relation_id, e.row_id, e.version desc) c
             join syncjournal.tracked_relation t using (relation_id)
         group by 1, 2, 3

@@ -70,24 +70,6 @@ as $$
     where not syncjournal.is_added_column(a.attrelid, a.attname)
 $$;
 
--- Gives the rows that are there their identity: no change that anyone made.
-create function syncjournal.fill_identity_only(relation regclass, key name[]) returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp
-set session_replication_role = replica
-set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set timezone = 'UTC'
-set extra_float_digits = 3 set bytea_output = 'hex'
-as $$
-declare
-    restore text[] := syncjournal.mute_triggers(relation) || syncjournal.lend_row_id(relation);
-begin
-    perform syncjournal.update_as_owner(relation, format(
-        'update %s set sync_id = %s where sync_id is null',
-        relation, syncjournal.row_id_expression(relation, key)));
-    perform syncjournal.execute_all(restore);
-end
-$$;
-
 -- Gives the rows of a table an identity that others can refer to, and nothing more: what is in it
 -- does not travel. Its rows are the same in two databases where their key is.
 create function syncjournal.track_identity(relation regclass, natural_key text[] default null)
@@ -114,7 +96,7 @@ begin
         perform syncjournal.require_unique(relation, natural_key);
         perform syncjournal.add_column(relation, 'sync_id');
         perform syncjournal.own_identity_column(relation);
-        perform syncjournal.fill_identity_only(relation, key);
+        perform syncjournal.fill_identity(relation, key, versions => false);
         perform syncjournal.index_identity(relation);
         execute format('create trigger "~syncjournal_identity" before insert or update on %s'
             ' for each row execute function syncjournal.trigger_identity()', relation);

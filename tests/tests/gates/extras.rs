@@ -70,6 +70,11 @@ fn extra_rows_are_deleted_where_the_link_says_so() {
     assert_eq!(again.code, Some(0), "{again:#?}");
     assert_eq!(activity(&branch).len(), 1);
     assert_same_rows(&hq, &branch, "item");
+    // What the mirror took is not listed as somebody's change, what people take is.
+    let ahead = "select operation || ' ' || node from syncjournal.destination_ahead('hq')";
+    assert_eq!(branch.column::<String>(ahead), Vec::<String>::new());
+    branch.exec("delete from item where id = 2");
+    assert_eq!(branch.column::<String>(ahead), ["DELETE branch"]);
 }
 
 #[test]
