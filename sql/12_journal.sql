@@ -37,6 +37,19 @@ create table syncjournal.truncation (
     primary key (relation_id, version)
 );
 
+-- Rows of full sets that were not followed, since the row here was later: the entry that made them is
+-- not in the journal, and others may come on top of it. The data is a frame of one entry.
+create table syncjournal.skipped_state (
+    relation_id int4 not null,
+    row_id uuid not null,
+    version uuid not null,
+    layout int4 not null,
+    data bytea not null,
+    -- The transaction that wrote it here.
+    xid xid8 not null,
+    primary key (relation_id, row_id, version)
+);
+
 -- When each segment was opened; the segments themselves are the journal's partitions.
 create table syncjournal.journal_segment (
     segment int4 primary key,
@@ -74,6 +87,7 @@ $$;
 
 select pg_catalog.pg_extension_config_dump('syncjournal.tombstone', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.truncation', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.skipped_state', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.journal_segment', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.pruned', '');
 

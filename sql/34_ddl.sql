@@ -170,6 +170,9 @@ begin
     truncations as (
         delete from syncjournal.truncation
         where relation_id in (select relation_id from forgotten)),
+    skipped as (
+        delete from syncjournal.skipped_state
+        where relation_id in (select relation_id from forgotten)),
     waiting as (
         delete from syncjournal.inbox
         where relation_id in (select relation_id from forgotten))

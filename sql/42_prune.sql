@@ -139,6 +139,8 @@ begin
             exit;
         end;
     end loop;
+    -- Who has heard of what was here then goes on from that.
+    delete from syncjournal.skipped_state where xid < settled;
     -- A tombstone goes with the entry of the delete: with what is older than all that is left. So
     -- does the record of a TRUNCATE.
     if pruned > 0 then

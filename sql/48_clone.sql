@@ -40,6 +40,8 @@ create table syncjournal.clone_range (
     source_leaf text not null,
     -- The file that the blocks were in: another one after TRUNCATE, CLUSTER and the like.
     source_file int8 not null,
+    -- The slices by which the table came, with their filters; empty where it came whole.
+    source_slices text not null,
     first_block int8 not null,
     end_block int8,
     snapshot pg_snapshot not null,
@@ -68,136 +70,6 @@ volatile strict language c as 'MODULE_PATHNAME', 'clone_make_heap_wrapper';
 
 create function syncjournal.clone_swap_heap(leaf oid, heap oid) returns void
 volatile strict language c as 'MODULE_PATHNAME', 'clone_swap_heap_wrapper';
-
--- At the source.
-
--- Rows in the blocks of a tracked table or leaf, in chunks, under the caller's snapshot. With `since`
--- only those that a reading under that snapshot has not met where they stand now, and perhaps some
--- more.
-create function syncjournal.clone_read(
-    peer text, leaf oid, first_block int8, end_block int8 default null,
-    since text default null, compress boolean default false)
-returns setof bytea
-volatile security definer set search_path = pg_catalog, pg_temp
-language c as 'MODULE_PATHNAME', 'clone_read_wrapper';
-
--- What a peer may have: the tables that hold the rows, with how much it is. `parents`: the tracked
--- tables that the table refers to.
-create function syncjournal.clone_offer(
-    peer text, include text[] default null, exclude text[] default null)
-returns table (
-    relation oid, schema_name text, table_name text, parents oid[],
-    leaf oid, leaf_name text, file int8, blocks int8, row_estimate int8)
-language sql stable security definer set search_path = pg_catalog, pg_temp
-as $$
-    select r.oid, n.nspname, r.relname,
-        array(select distinct k.confrelid from pg_constraint k
-            where k.conrelid = r.oid and k.contype = 'f' and k.confrelid <> r.oid),
-        l.oid, format('%I.%I', ln.nspname, l.relname), pg_relation_filenode(l.oid)::int8,
-        pg_relation_size(l.oid) / current_setting('block_size')::int8,
-        greatest(l.reltuples, 0)::int8
-    from syncjournal.exported_tables(peer, include, exclude) name
-        join pg_class r on r.oid = name::regclass
-        join pg_namespace n on n.oid = r.relnamespace
-        cross join lateral (
-            select r.oid as member where r.relkind = 'r'
-            union all
-            select p.relid from pg_partition_tree(r.oid) p where r.relkind = 'p' and p.isleaf) m
-        join pg_class l on l.oid = m.member
-        join pg_namespace ln on ln.oid = l.relnamespace
-    order by n.nspname, r.relname, l.oid
-$$;
-
--- The rows of a table that were deleted since a snapshot and are not there, with the versions of their
--- deletes. What a TRUNCATE took has the nil uuid.
-create function syncjournal.clone_gone(peer text, relation oid, since pg_snapshot)
-returns table (row_id uuid, version uuid)
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp
-as $$
-declare
-    root syncjournal.tracked_relation := syncjournal.tracked(relation);
-    pruned pg_snapshot := (select p.snapshot from syncjournal.pruned p);
-begin
-    perform syncjournal.peer_named(peer);
-    if pruned is not null and not syncjournal.snapshot_covers(since, pruned) then
-        raise exception 'the journal no longer holds what was deleted since the clone began'
-            using errcode = 'object_not_in_prerequisite_state',
-                hint = 'Begin it anew: syncjournal-agent clone LINK --restart.';
-    end if;
-    return query execute format(
-        'select coalesce(e.row_id, $4), max(e.version::text)::uuid'
-        ' from syncjournal.relation_layout l'
-        '     join syncjournal.journal j on j.layout = l.layout_id and j.xid >= $2'
-        '         and not pg_visible_in_snapshot(j.xid, $3)'
-        '     cross join lateral syncjournal.unfold_entries(j.frame, j.layout, j.data) e'
-        ' where l.relation_id = $1 and e.op in (%L, %L)'
-        '     and not exists (select from %s t where t.%I = e.row_id)'
-        ' group by 1', 'DELETE', 'TRUNCATE', root.relid, root.identity_column)
-    using root.relation_id, pg_snapshot_xmin(since), since,
-        uuid '00000000-0000-0000-0000-000000000000';
-end
-$$;
-
--- The sequences that feed a table's columns: its own, and those that a default names.
-create function syncjournal.column_sequences(relation regclass)
-returns table (column_name name, sequence oid)
-language sql stable set search_path = pg_catalog, pg_temp
-as $$
-    select a.attname, s.oid
-    from pg_attribute a
-        join pg_depend d on d.classid = 'pg_class'::regclass
-            and d.refclassid = 'pg_class'::regclass and d.refobjid = a.attrelid
-            and d.refobjsubid = a.attnum and d.deptype in ('a', 'i')
-        join pg_class s on s.oid = d.objid and s.relkind = 'S'
-    where a.attrelid = relation
-    union
-    select a.attname, s.oid
-    from pg_attribute a
-        join pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum
-        join pg_depend d on d.classid = 'pg_attrdef'::regclass and d.objid = f.oid
-            and d.refclassid = 'pg_class'::regclass
-        join pg_class s on s.oid = d.refobjid and s.relkind = 'S'
-    where a.attrelid = relation
-$$;
-
--- How far the sequences of a peer's tables are. Those of tables with local keys are each node's own.
-create function syncjournal.clone_sequences(
-    peer text, include text[] default null, exclude text[] default null)
-returns table (schema_name text, table_name text, column_name text, last_value int8)
-language sql volatile security definer set search_path = pg_catalog, pg_temp
-as $$
-    select n.nspname, c.relname, s.column_name, pg_sequence_last_value(s.sequence)
-    from syncjournal.exported_tables(peer, include, exclude) name
-        join pg_class c on c.oid = name::regclass
-        join pg_namespace n on n.oid = c.relnamespace
-        join syncjournal.tracked_relation t on t.relid = c.oid and t.keys = 'global'
-        cross join lateral syncjournal.column_sequences(c.oid) s
-    where pg_sequence_last_value(s.sequence) is not null
-$$;
-
--- The peer has everything that is visible in this snapshot, by a clone.
-create function syncjournal.clone_sent(
-    peer text, snapshot pg_snapshot, entries int8, bytes int8)
-returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp
-as $$
-declare
-    known syncjournal.registered_peer := syncjournal.peer_named(peer);
-begin
-    perform from syncjournal.registered_peer p where p.peer_id = known.peer_id for no key update;
-    insert into syncjournal.set_log (
-        set_id, direction, peer_id, mode, from_snapshot, to_snapshot, parts, entries, bytes,
-        confirmed_at)
-    values (
-        gen_random_uuid(), 'sent', known.peer_id, 'full', '1:1:', snapshot, 1,
-        clone_sent.entries, clone_sent.bytes, now());
-    update syncjournal.peer_activity a
-    set sync_count = sync_count + 1, entries_sent = entries_sent + clone_sent.entries,
-        bytes_sent = bytes_sent + clone_sent.bytes
-    where a.peer_id = known.peer_id;
-    perform syncjournal.confirm_position(peer, snapshot);
-end
-$$;
 
 -- At the destination.
 
@@ -348,12 +220,12 @@ $$;
 -- What has come already.
 create function syncjournal.clone_ranges(source_node uuid)
 returns table (
-    source_leaf text, source_file int8, first_block int8, end_block int8, snapshot text,
-    entries int8, bytes int8)
+    source_leaf text, source_file int8, source_slices text, first_block int8, end_block int8,
+    snapshot text, entries int8, bytes int8)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
-    select r.source_leaf, r.source_file, r.first_block, r.end_block, r.snapshot::text,
-        r.entries, r.bytes
+    select r.source_leaf, r.source_file, r.source_slices, r.first_block, r.end_block,
+        r.snapshot::text, r.entries, r.bytes
     from syncjournal.clone_range r
     where r.source_node = clone_ranges.source_node
     order by r.source_leaf, r.first_block
@@ -369,7 +241,7 @@ $$;
 
 -- A range has come, in this transaction; what became of its rows.
 create function syncjournal.clone_range_done(
-    source_node uuid, relation oid, source_leaf text, source_file int8,
+    source_node uuid, relation oid, source_leaf text, source_file int8, source_slices text,
     first_block int8, end_block int8, snapshot pg_snapshot, bytes int8,
     out entries int8, out inserted int8, out updated int8, out skipped int8,
     out conflicts int8, out quarantined int8)
@@ -379,13 +251,15 @@ begin
     select * into entries, inserted, updated, skipped, conflicts, quarantined
     from syncjournal.clone_outcome();
     insert into syncjournal.clone_range as r (
-        source_node, relation, source_leaf, source_file, first_block, end_block, snapshot,
-        entries, bytes)
+        source_node, relation, source_leaf, source_file, source_slices, first_block, end_block,
+        snapshot, entries, bytes)
     values (
-        source_node, relation, source_leaf, source_file, first_block, end_block, snapshot,
+        source_node, relation, source_leaf, source_file, source_slices, first_block, end_block,
+        snapshot,
         clone_range_done.entries, clone_range_done.bytes)
     on conflict on constraint clone_range_pkey do update
     set snapshot = excluded.snapshot, source_file = excluded.source_file,
+        source_slices = excluded.source_slices,
         end_block = excluded.end_block, entries = r.entries + excluded.entries,
         bytes = r.bytes + excluded.bytes;
 end
@@ -438,6 +312,23 @@ begin
     using row_ids, versions, root.relation_id;
     get diagnostics removed = row_count;
     return removed;
+end
+$$;
+
+-- Rows that had come are in the peer's slices no more.
+create function syncjournal.clone_forget(relation oid, row_ids uuid[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    root syncjournal.tracked_relation := syncjournal.tracked(relation);
+    heap regclass;
+begin
+    for heap in
+        select h.heap from syncjournal.clone_heap h where h.relation = clone_forget.relation
+    loop
+        execute format('delete from %s where %I = any ($1)', heap, root.identity_column)
+        using row_ids;
+    end loop;
 end
 $$;
 

@@ -30,6 +30,7 @@ pub(super) struct Standing {
 pub(super) struct Came {
     pub(super) leaf: String,
     pub(super) file: i64,
+    pub(super) slices: String,
     pub(super) first: i64,
     pub(super) end: Option<i64>,
     pub(super) snapshot: String,
@@ -91,19 +92,20 @@ impl Destination {
     }
 
     pub(super) async fn ranges(&self) -> Result<Vec<Came>> {
-        let sql = "select r.source_leaf, r.source_file, r.first_block, r.end_block, r.snapshot,
-                          r.entries, r.bytes
+        let sql = "select r.source_leaf, r.source_file, r.source_slices, r.first_block,
+                          r.end_block, r.snapshot, r.entries, r.bytes
                    from syncjournal.clone_ranges($1) r";
         let rows = self.database.session.query(sql, &[&self.source]).await;
         let read = |row: &Row| {
             Ok(Came {
                 leaf: row.try_get(0)?,
                 file: row.try_get(1)?,
-                first: row.try_get(2)?,
-                end: row.try_get(3)?,
-                snapshot: row.try_get(4)?,
-                rows: row.try_get(5)?,
-                bytes: row.try_get(6)?,
+                slices: row.try_get(2)?,
+                first: row.try_get(3)?,
+                end: row.try_get(4)?,
+                snapshot: row.try_get(5)?,
+                rows: row.try_get(6)?,
+                bytes: row.try_get(7)?,
             })
         };
         let rows = rows.map_err(|error| self.explain(error))?;
@@ -140,7 +142,7 @@ impl Destination {
     ) -> Result<Totals> {
         let sql = "select d.entries, d.inserted, d.updated, d.skipped, d.conflicts, d.quarantined
                    from syncjournal.clone_range_done(
-                       $1, $2, $3, $4, $5, $6, $7::text::pg_catalog.pg_snapshot, $8) d";
+                       $1, $2, $3, $4, $5, $6, $7, $8::text::pg_catalog.pg_snapshot, $9) d";
         let row = self
             .one(
                 sql,
@@ -149,6 +151,7 @@ impl Destination {
                     &table,
                     &leaf.name,
                     &leaf.file,
+                    &leaf.slices,
                     &piece.first,
                     &piece.end,
                     &snapshot,

@@ -25,10 +25,10 @@ use crate::error::{Error, Kind, Result};
 use crate::link::{Ends, align, sync_flow};
 use crate::net::SessionName;
 use crate::target::Totals;
-use compare::Comparison;
 pub(crate) use compare::Verdict;
+use compare::{Comparison, Copied};
 use destination::{Completed, Destination};
-use plan::{Entry, Piece, Plan, cut};
+use plan::{Entry, Piece, Plan, Way, cut};
 use progress::{Before, Progress};
 use serde::Serialize;
 use source::{Snapshot, SourceTable};
@@ -41,6 +41,8 @@ use worker::{Came, Shared, Table, Worker, passes};
 
 /// Rows that are removed by one statement.
 const GONE_AT_ONCE: usize = 10_000;
+/// A snapshot that sees nothing.
+const NOTHING_SEEN: &str = "1:1:";
 /// Of bringing what was written meanwhile, where users' transactions are in the way.
 const MOST_TRIES: u32 = 20;
 
@@ -79,6 +81,10 @@ pub(crate) struct CloneReport {
 #[derive(Debug, Serialize)]
 pub(crate) struct TableReport {
     pub(crate) table: String,
+    #[serde(skip)]
+    schema: String,
+    #[serde(skip)]
+    name: String,
     pub(crate) way: &'static str,
     /// In this run.
     pub(crate) bytes: i64,
@@ -99,8 +105,13 @@ pub(crate) async fn clone_flows(flows: &[Flow], options: Options) -> Result<Vec<
     }
     bring(flows).await?;
     for (flow, report) in flows.iter().zip(&mut reports) {
-        let names: Vec<String> = report.tables.iter().map(|table| table.table.clone()).collect();
-        let Comparison { verdicts, unsettled } = compare::compare(flow, flows, &names).await?;
+        let copied = |table: &TableReport| Copied {
+            schema: table.schema.clone(),
+            name: table.name.clone(),
+            is_filled: table.way == Way::Fill.as_str(),
+        };
+        let copied: Vec<Copied> = report.tables.iter().map(copied).collect();
+        let Comparison { verdicts, unsettled } = compare::compare(flow, flows, &copied).await?;
         for (table, verdict) in report.tables.iter_mut().zip(verdicts) {
             table.digest = verdict;
         }
@@ -148,6 +159,7 @@ async fn clone_flow(flow: &Flow, options: Options) -> Result<CloneReport> {
     let near = [&ends.source.database, &ends.target.database]
         .iter()
         .all(|end| matches!(end.address.host, Host::Unix(_)));
+    begin(&ends).await?;
     let snapshot = Snapshot::take(flow, &ends.source.peer, !near).await?;
     let shared = Arc::new(prepare(flow, &snapshot, &destination, options).await?);
     let worked = work(flow, &snapshot, &shared, node, options.jobs).await;
@@ -182,10 +194,13 @@ async fn prepare(
     let came = destination.ranges().await?;
     for (at, (source, standing)) in sources.into_iter().zip(standings).enumerate() {
         remove_gone(snapshot, destination, &source, standing.oid, &came).await?;
+        let hidden_since = hidden_since(&source, &came);
         let (mut pending, mut whole) = (Vec::new(), Vec::new());
         for (place, leaf) in source.leaves.iter().enumerate() {
             let here = came.iter().filter(|came| came.leaf == leaf.name);
-            let (valid, moved): (Vec<_>, Vec<_>) = here.partition(|came| came.file == leaf.file);
+            let stands =
+                |came: &&destination::Came| came.file == leaf.file && came.slices == leaf.slices;
+            let (valid, moved): (Vec<_>, Vec<_>) = here.partition(stands);
             if !moved.is_empty() {
                 destination.again(&leaf.name).await?;
             }
@@ -194,7 +209,8 @@ async fn prepare(
             } else {
                 Vec::new()
             };
-            let fresh = cut((at, place), leaf.blocks, options.piece_blocks, &covered);
+            let mut fresh = cut((at, place), leaf.blocks, options.piece_blocks, &covered);
+            fresh.iter_mut().for_each(|piece| piece.hidden_since.clone_from(&hidden_since));
             blocks += leaf.blocks;
             if moved.is_empty() {
                 before.blocks += leaf.blocks - fresh.iter().map(|piece| piece.weight).sum::<i64>();
@@ -203,7 +219,9 @@ async fn prepare(
                     before.bytes += came.bytes;
                     let (first, end) = (came.first, came.end);
                     let since = Some(came.snapshot.clone());
-                    pending.push(Piece { table: at, leaf: place, first, end, since, weight: 0 });
+                    let hidden_since = hidden_since.clone();
+                    let (table, leaf, weight) = (at, place, 0);
+                    pending.push(Piece { table, leaf, first, end, since, hidden_since, weight });
                 }
             }
             pending.extend(fresh);
@@ -219,6 +237,23 @@ async fn prepare(
     let came = vec![Came::default(); tables.len()];
     let progress = Progress::new(options.shown, blocks, before);
     Ok(Shared::new(tables, snapshot.text.clone(), Plan::new(entries, &parents), came, progress))
+}
+
+/// Of a table that comes by slices: rows that came, and left the slices since this snapshot, are to go.
+/// Where the slices themselves have changed, any row may have.
+fn hidden_since(table: &SourceTable, came: &[destination::Came]) -> Option<String> {
+    let leaf = |came: &destination::Came| table.leaves.iter().find(|leaf| leaf.name == came.leaf);
+    let own = || came.iter().filter_map(|came| Some((came, leaf(came)?)));
+    if own().all(|(_, leaf)| leaf.slices.is_empty()) {
+        return None;
+    }
+    if own().any(|(came, leaf)| came.slices != leaf.slices) {
+        return Some(NOTHING_SEEN.to_owned());
+    }
+    let begins =
+        |snapshot: &str| snapshot.split(':').next().and_then(|xmin| xmin.parse::<u64>().ok());
+    let oldest = own().min_by_key(|(came, _)| begins(&came.snapshot));
+    oldest.map(|(came, _)| came.snapshot.clone())
 }
 
 /// Rows that came in earlier runs and are deleted since.
@@ -267,6 +302,14 @@ async fn work(
     Ok(())
 }
 
+/// The source notes that a first copy is about to be read.
+async fn begin(ends: &Ends) -> Result<()> {
+    let source = &ends.source.database;
+    let sql = "select syncjournal.clone_begun($1)";
+    let noted = source.session.execute(sql, &[&ends.source.peer]).await;
+    noted.map(drop).map_err(|error| source.explain(error))
+}
+
 /// The source notes what its peer has; and where the peer had nothing, that it sends nothing from
 /// before.
 async fn confirm(flow: &Flow, ends: &Ends, snapshot: &str, completed: &Completed) -> Result<()> {
@@ -304,6 +347,8 @@ fn report(
     let came = shared.came();
     let table = |(at, table): (usize, &Table)| TableReport {
         table: table.title.clone(),
+        schema: table.source.schema.clone(),
+        name: table.source.name.clone(),
         way: plan.way(at).as_str(),
         bytes: came[at].bytes,
         totals: came[at].totals,

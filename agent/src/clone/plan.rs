@@ -34,6 +34,8 @@ pub(super) struct Piece {
     pub(super) end: Option<i64>,
     /// It came under this snapshot already: only what is new.
     pub(super) since: Option<String>,
+    /// Rows that changed since this snapshot may have left the slices by which they came.
+    pub(super) hidden_since: Option<String>,
     /// Blocks that it counts for.
     pub(super) weight: i64,
 }
@@ -200,7 +202,7 @@ pub(super) fn cut(
 ) -> Vec<Piece> {
     let piece = |first: i64, end: Option<i64>| {
         let weight = (end.unwrap_or(blocks) - first).max(0);
-        Piece { table, leaf, first, end, since: None, weight }
+        Piece { table, leaf, first, end, since: None, hidden_since: None, weight }
     };
     let mut covered = covered.to_vec();
     covered.sort_unstable();

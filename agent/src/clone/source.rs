@@ -27,6 +27,8 @@ pub(super) struct Leaf {
     pub(super) name: String,
     pub(super) file: i64,
     pub(super) blocks: i64,
+    /// The slices by which the table comes, in words; empty where it comes whole.
+    pub(super) slices: String,
 }
 
 /// How far a column's sequence is.
@@ -107,7 +109,7 @@ impl SourceSession {
             .session
             .query(
                 "select o.relation, o.schema_name, o.table_name, o.parents, o.leaf, o.leaf_name,
-                        o.file, o.blocks
+                        o.file, o.blocks, o.slices
                  from syncjournal.clone_offer($1, $2, $3) o",
                 &[&self.peer, &include, &exclude],
             )
@@ -124,7 +126,8 @@ impl SourceSession {
                     leaves: Vec::new(),
                 };
                 let (oid, name) = (row.try_get(4)?, row.try_get(5)?);
-                Ok((table, Leaf { oid, name, file: row.try_get(6)?, blocks: row.try_get(7)? }))
+                let (file, blocks, slices) = (row.try_get(6)?, row.try_get(7)?, row.try_get(8)?);
+                Ok((table, Leaf { oid, name, file, blocks, slices }))
             };
             let (table, leaf) = read().map_err(|error| self.explain(error))?;
             if tables.last().is_none_or(|last| last.oid != table.oid) {
@@ -140,10 +143,15 @@ impl SourceSession {
     /// The rows of a piece, as COPY's binary stream of chunks.
     pub(super) async fn read(&self, leaf: u32, piece: &Piece) -> Result<CopyOutStream> {
         let end = piece.end.map_or_else(|| "null".to_owned(), |end| end.to_string());
-        let since = piece.since.as_deref().map_or_else(|| "null".to_owned(), quoted);
+        let text = |text: &Option<String>| match text {
+            Some(text) => quoted(text),
+            None => "null".to_owned(),
+        };
+        let (since, hidden_since) = (text(&piece.since), text(&piece.hidden_since));
         // COPY takes no parameters. The call stands in the select list: rows are handed on one by one.
         let sql = format!(
-            "copy (select syncjournal.clone_read({}, {leaf}, {}, {end}, {since}, {}))
+            "copy (select syncjournal.clone_read(
+                 {}, {leaf}, {}, {end}, {since}, {}, {hidden_since}))
              to stdout (format binary)",
             quoted(&self.peer),
             piece.first,

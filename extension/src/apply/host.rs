@@ -56,6 +56,10 @@ impl Host for RowHost<'_> {
         Ok(found.entry(version).or_insert_with(|| past.find(*row, version)).clone())
     }
 
+    fn standing_at(&mut self, version: Version) -> Result<Option<Vec<Value>>, Infallible> {
+        Ok(self.past.skipped_state(self.row, version))
+    }
+
     fn add(
         &mut self,
         column: usize,

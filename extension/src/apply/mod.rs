@@ -38,6 +38,7 @@ mod run;
 mod session;
 pub mod set_error;
 mod settle;
+mod skipped;
 mod slices;
 mod source;
 mod state;

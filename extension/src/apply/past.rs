@@ -7,12 +7,14 @@ use std::sync::Arc;
 use syncjournal_core::merge::{Change, ColumnChange, Found, Value, Write};
 use syncjournal_core::{Entry, HybridTime, Operation, RelationLayout, RowId, Version, frame};
 
+use super::skipped;
 use crate::error::corrupted;
 use crate::{journal, layout};
 
 /// Reads the past of rows of one table.
 #[derive(Debug)]
 pub struct Past {
+    relation_id: i32,
     /// The layout in which writes are given.
     layout: RelationLayout,
     /// For each layout of the journal the columns here, none where the column is gone.
@@ -22,8 +24,8 @@ pub struct Past {
 }
 
 impl Past {
-    pub fn of(layout: &RelationLayout) -> Self {
-        Self { layout: layout.clone(), places: HashMap::new(), horizon: None }
+    pub fn of(relation_id: i32, layout: &RelationLayout) -> Self {
+        Self { relation_id, layout: layout.clone(), places: HashMap::new(), horizon: None }
     }
 
     /// Columns of the table's layout.
@@ -60,9 +62,23 @@ impl Past {
         None
     }
 
+    /// The row at a version at which a full set had it, and was not followed.
+    pub fn skipped_state(&mut self, row: RowId, version: Version) -> Option<Vec<Value>> {
+        let (layout_id, data) = skipped::find((self.relation_id, row, version))?;
+        let state = frame::entries(version.with_index(0), &data).flatten().next()?;
+        let columns = self.columns();
+        Some(whole_row(&state, self.places(layout_id), columns))
+    }
+
     fn own_write(&mut self, entry: &Entry<'_>, layout_id: i32) -> Option<Write> {
+        let columns = self.columns();
+        write_of(entry, self.places(layout_id), columns)
+    }
+
+    /// Where the columns of a layout stand here.
+    fn places(&mut self, layout_id: i32) -> &[Option<usize>] {
         let Self { layout, places, .. } = self;
-        let places = places.entry(layout_id).or_insert_with(|| {
+        places.entry(layout_id).or_insert_with(|| {
             let stored = layout::by_id(layout_id);
             let place = |there: &syncjournal_core::Column| {
                 let place = layout.position(&there.name)?;
@@ -70,8 +86,7 @@ impl Past {
                 (here.type_name == there.type_name && here.format == there.format).then_some(place)
             };
             stored.definition.columns.iter().map(place).collect()
-        });
-        write_of(entry, places, layout.columns.len())
+        })
     }
 
     fn horizon(&mut self) -> HybridTime {

@@ -8,7 +8,8 @@ use super::entry::{Incoming, Table, settled};
 use super::host::RowHost;
 use super::outcome::Applied;
 use super::past::owned;
-use super::target::until_settled;
+use super::skipped;
+use super::target::{Image, until_settled};
 use crate::node;
 
 impl Table {
@@ -37,7 +38,10 @@ impl Table {
             Relation::Apart if self.holds(incoming.entry.row, version) => Some(Applied::Postponed),
             Relation::Known => Some(Applied::Skipped),
             Relation::Behind => self.take_over(incoming),
-            Relation::Apart if current > version => Some(Applied::Skipped),
+            Relation::Apart if current > version => {
+                let image = self.target.image();
+                Some(self.skip(incoming, image))
+            }
             // The source's state is later. That it never saw what was written here can only be
             // told of this node's own entries; what others wrote travels to the source by itself,
             // unless nothing goes there.
@@ -46,6 +50,20 @@ impl Table {
             }
             Relation::Apart => self.take_over(incoming),
         }
+    }
+
+    /// What is here is later. The source goes on from its own row until it hears of that, so what
+    /// that was is kept: its entry never comes.
+    fn skip(&mut self, incoming: Incoming<'_>, mut image: Image) -> Applied {
+        let Entry { row, version, .. } = *incoming.entry;
+        if !self.holds(row, version) {
+            for (place, value) in incoming.assignments() {
+                image[place] = owned(value);
+            }
+            let at = (self.target.relation_id, row, version);
+            skipped::keep(at, self.target.layout_id, &image);
+        }
+        Applied::Skipped
     }
 
     fn holds(&mut self, row: RowId, version: Version) -> bool {
@@ -104,11 +122,12 @@ impl Table {
     fn state_absent(&mut self, incoming: Incoming<'_>) -> Option<Applied> {
         let Entry { version, row, .. } = *incoming.entry;
         if let Some(stone) = self.tombstones.find(row) {
-            let is_past = version.is_nil()
-                || stone > version
-                || self.relation(row, stone, version) == Relation::Known;
-            if is_past {
+            if version.is_nil() || self.relation(row, stone, version) == Relation::Known {
                 return Some(Applied::Skipped);
+            }
+            if stone > version {
+                let image = vec![None; self.past.columns()];
+                return Some(self.skip(incoming, image));
             }
         }
         if self.truncations.cover(row, version) {

@@ -8,8 +8,13 @@ mod scan;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::prelude::*;
 use syncjournal_core::digest::{MAX_DEPTH, PrefixError, Tree};
+use syncjournal_core::slice::SliceId;
 
 use crate::error::Failure;
+use crate::prep_sync::slices_for;
+
+type Groups =
+    TableIterator<'static, (name!(prefix, Vec<u8>), name!(row_count, i64), name!(hash, Vec<u8>))>;
 
 /// See the user's reference in sql/46_digest.sql.
 #[pg_extern(stable)]
@@ -18,6 +23,27 @@ fn digest(
     depth: Option<i32>,
     prefix: Option<&[u8]>,
 ) -> TableIterator<'static, (name!(prefix, Vec<u8>), name!(row_count, i64), name!(hash, Vec<u8>))> {
+    groups(relation, depth, prefix, None)
+}
+
+/// Of the rows that a peer may have; see sql/48_clone_source.sql.
+#[pg_extern(volatile)]
+fn clone_digest(
+    peer: Option<&str>,
+    relation: Option<pgrx::PgRelation>,
+    depth: Option<i32>,
+    prefix: Option<&[u8]>,
+) -> TableIterator<'static, (name!(prefix, Vec<u8>), name!(row_count, i64), name!(hash, Vec<u8>))> {
+    let slices = relation.as_ref().and_then(|relation| slices_for(peer, relation.oid()));
+    groups(relation, depth, prefix, slices.as_deref())
+}
+
+fn groups(
+    relation: Option<pgrx::PgRelation>,
+    depth: Option<i32>,
+    prefix: Option<&[u8]>,
+    slices: Option<&[SliceId]>,
+) -> Groups {
     let Some(relation) = relation else {
         Failure::new(PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED, "no table is named")
             .hint("For example: select * from syncjournal.digest('public.item').")
@@ -34,7 +60,7 @@ fn digest(
                 .raise()
         }
     });
-    let groups = scan::fill(relation.oid(), tree).groups();
+    let groups = scan::fill(relation.oid(), tree, slices).groups();
     TableIterator::new(groups.map(|(prefix, group)| {
         let rows = i64::try_from(group.rows).unwrap_or(i64::MAX);
         (prefix, rows, group.hash.to_be_bytes().to_vec())

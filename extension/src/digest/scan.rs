@@ -4,6 +4,7 @@ use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use syncjournal_core::RowId;
 use syncjournal_core::digest::{ColumnTag, RowBytes, Tree};
+use syncjournal_core::slice::SliceId;
 
 use crate::apply::references::Stored;
 use crate::error::Failure;
@@ -12,13 +13,15 @@ use crate::pg::open_table::OpenTable;
 use crate::pg::row_view::RowView;
 use crate::pg::table_scan::{RowAddress, TableScan};
 use crate::pg::{catalog, memory, routing};
+use crate::prep_sync::is_in;
 use crate::value::PortableSettings;
 
 /// Rows after which memory that values took (decompressed, fetched from beside the table) is freed.
 const ROWS_AT_A_TIME: usize = 256;
 
-/// Adds the rows of a tracked table, or of a partition of one, as the calling statement sees them.
-pub fn fill(relation: Oid, mut tree: Tree) -> Tree {
+/// Adds the rows of a tracked table, or of a partition of one, as the calling statement sees them;
+/// of slices, where they are given, those in any of these.
+pub fn fill(relation: Oid, mut tree: Tree, slices: Option<&[SliceId]>) -> Tree {
     if layout::tracked(relation).is_none() {
         Failure::new(
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
@@ -33,12 +36,12 @@ pub fn fill(relation: Oid, mut tree: Tree) -> Tree {
     let _settings = PortableSettings::enter();
     let mut bytes = RowBytes::default();
     for table in tables {
-        add_table(table, &mut bytes, &mut tree);
+        add_table(table, slices, &mut bytes, &mut tree);
     }
     tree
 }
 
-fn add_table(table: Oid, bytes: &mut RowBytes, tree: &mut Tree) {
+fn add_table(table: Oid, slices: Option<&[SliceId]>, bytes: &mut RowBytes, tree: &mut Tree) {
     let Some(tracked) = layout::tracked(table) else { return };
     let order = ColumnTag::in_order(&layout::by_id(tracked.layout_id).definition);
     let mut scan = TableScan::open(OpenTable::for_reading(table), RowAddress::first());
@@ -48,8 +51,11 @@ fn add_table(table: Oid, bytes: &mut RowBytes, tree: &mut Tree) {
         pgrx::check_for_interrupts!();
         more = memory::scratch(|| {
             (0..ROWS_AT_A_TIME).all(|_| {
-                let row = scan.next_row();
-                row.map(|row| add_row((&tracked, &waiting), &order, row, bytes, tree)).is_some()
+                let Some(row) = scan.next_row() else { return false };
+                if slices.is_none_or(|slices| is_in(&tracked, &row, slices)) {
+                    add_row((&tracked, &waiting), &order, row, bytes, tree);
+                }
+                true
             })
         });
     }

@@ -24,8 +24,10 @@ use pgrx::prelude::*;
 
 use parts::PartIterator;
 pub use parts::now_micros;
+pub use range::slices_for;
 use request::Request;
 pub use request::{pattern_list, selection};
+pub use tables::is_in;
 
 /// The parts of a new set for a peer; see the user's reference in README.
 #[pg_extern(volatile)]

@@ -6,20 +6,22 @@
 use pgrx::pg_sys::Oid;
 use pgrx::prelude::*;
 use syncjournal_core::Snapshot;
-use syncjournal_core::frame::FrameWriter;
+use syncjournal_core::frame::{FrameWriter, Head};
 use syncjournal_core::limits::{FRAME_MAX_ENTRIES, FRAME_TARGET_BYTES};
-use syncjournal_core::slice::Audience;
+use syncjournal_core::slice::{Audience, SliceId};
 use syncjournal_core::wire::{Header, PartWriter};
+use syncjournal_core::{Operation, RowId, Version};
 use uuid::Uuid;
 
 use super::parts::now_micros;
 use super::request::Request;
-use super::tables::write_row;
+use super::tables::{is_in, open_slices, write_row};
 use crate::apply::references::Stored;
 use crate::error::Failure;
 use crate::journal;
 use crate::layout::{self, Tracked};
 use crate::pg::open_table::OpenTable;
+use crate::pg::row_view::RowView;
 use crate::pg::table_scan::TableScan;
 use crate::pg::{catalog, memory, transaction};
 use crate::value::PortableSettings;
@@ -31,7 +33,7 @@ const COMPRESSION_LEVEL: i32 = 1;
 /// Numbers below are not of transactions: rows that have them are from before all snapshots.
 const FIRST_TRANSACTION: u32 = 3;
 
-/// The rows in some blocks of a tracked table or leaf, chunk by chunk; see sql/48_clone.sql.
+/// The rows in some blocks of a tracked table or leaf, chunk by chunk; see sql/48_clone_source.sql.
 #[pg_extern(volatile)]
 fn clone_read(
     peer: Option<&str>,
@@ -40,8 +42,28 @@ fn clone_read(
     end_block: Option<i64>,
     since: Option<&str>,
     compress: bool,
+    hidden_since: Option<&str>,
 ) -> SetOfIterator<'static, Vec<u8>> {
     let request = Request::check(peer, Some("full"), None, None);
+    let audience = audience(&request, leaf);
+    let block = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+    let (since, hidden_since) = (since.map(parse), hidden_since.map(parse));
+    SetOfIterator::new(Chunks {
+        request,
+        leaf,
+        slices: all_slices(&audience),
+        open: open_slices(&audience),
+        stays: is_kept(&audience),
+        next: Some(block(first_block)),
+        end: end_block.map(block),
+        since,
+        hidden_since,
+        level: compress.then_some(COMPRESSION_LEVEL),
+    })
+}
+
+/// What a peer has of a tracked table or leaf, which must be something.
+fn audience(request: &Request, leaf: Oid) -> Audience {
     let Some(tracked) = layout::tracked(leaf) else {
         let name = catalog::qualified_name(leaf);
         Failure::new(
@@ -62,28 +84,13 @@ fn clone_read(
         .hint("Let it: syncjournal.alter_peer(name, include => ...).")
         .raise();
     }
-    // A row may leave its slice between two runs of a clone, and none would tell of it.
-    if let Audience::Slices { .. } = audience {
-        Failure::new(
-            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            format!(
-                "table \"{schema}.{table}\" goes to peer \"{}\" by slices, and is not cloned",
-                request.peer.name
-            ),
-        )
-        .hint("Bring the first copy by syncjournal-agent sync.")
-        .raise();
-    }
-    let block = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
-    let since = since.map(parse);
-    SetOfIterator::new(Chunks {
-        request,
-        leaf,
-        next: Some(block(first_block)),
-        end: end_block.map(block),
-        since,
-        level: compress.then_some(COMPRESSION_LEVEL),
-    })
+    audience
+}
+
+/// The slices by which a peer has a tracked table, if it has it by some alone.
+pub fn slices_for(peer: Option<&str>, table: Oid) -> Option<Vec<SliceId>> {
+    let request = Request::check(peer, Some("full"), None, None);
+    open_slices(&audience(&request, table))
 }
 
 fn parse(snapshot: &str) -> Snapshot {
@@ -94,15 +101,52 @@ fn parse(snapshot: &str) -> Snapshot {
     })
 }
 
+/// All slices by which the peer has a table, locked or not.
+fn all_slices(audience: &Audience) -> Option<Vec<SliceId>> {
+    let Audience::Slices { slices, .. } = audience else { return None };
+    Some(slices.clone())
+}
+
+/// Whether rows that leave stay, whichever of the slices they were in.
+fn is_kept(audience: &Audience) -> bool {
+    let Audience::Slices { slices, keep, .. } = audience else { return false };
+    slices.iter().all(|slice| keep.contains(slice))
+}
+
+/// Adds that a row is in none of the peer's slices, as it stands now.
+fn write_leave(tracked: &Tracked, row: &RowView<'_>, frame: &mut FrameWriter) {
+    let identity = row.uuid(tracked.identity).unwrap_or_else(|| layout::missing_identity(tracked));
+    let version = row.uuid(tracked.version).map_or(Version::NIL, Version::from_bytes);
+    let index = u16::try_from(frame.entries()).unwrap_or(u16::MAX);
+    let head = Head::new(index, Operation::Leave, RowId(identity), Version::NIL);
+    frame.row(&Head { state: Some(version), ..head }, 0);
+}
+
 /// Makes the chunks as they are asked for. Nothing is open in between: each begins at a block.
 struct Chunks {
     request: Request,
     leaf: Oid,
+    /// Where the peer has the table by slices alone: which, and those that are not locked.
+    slices: Option<Vec<SliceId>>,
+    open: Option<Vec<SliceId>>,
+    /// Rows that leave these slices stay.
+    stays: bool,
     /// Where the next chunk begins.
     next: Option<u32>,
     end: Option<u32>,
     since: Option<Snapshot>,
+    /// Rows that an earlier reading may have met in the peer's slices, and that are in them no more, are
+    /// told of: those changed since this one.
+    hidden_since: Option<Snapshot>,
     level: Option<i32>,
+}
+
+/// What is being written of a chunk.
+#[derive(Default)]
+struct Frames {
+    rows: FrameWriter,
+    /// Rows that left the slices: they have frames of their own.
+    leaves: FrameWriter,
 }
 
 /// Why a frame is given out.
@@ -140,18 +184,20 @@ impl Chunks {
         writer.begin(0, transaction::wal_insert_position());
         let _settings = PortableSettings::enter();
         let mut scan = TableScan::of_blocks(OpenTable::for_reading(self.leaf), first, self.end);
-        let (mut block, mut frame) = (first, FrameWriter::default());
+        let (mut block, mut frames) = (first, Frames::default());
         let rest = loop {
             pgrx::check_for_interrupts!();
             let may_end = writer.len() >= CHUNK_BYTES;
             let filled = memory::scratch(|| {
-                self.fill(&mut scan, (&tracked, &waiting), &mut frame, may_end.then_some(block))
+                self.fill(&mut scan, (&tracked, &waiting), &mut frames, may_end.then_some(block))
             });
             block = scan.block();
-            if !frame.is_empty() {
-                let entries = u64::from(frame.entries());
-                let (id, bytes) = frame.finish(journal::fresh_prefix());
-                writer.frame(key, id, entries, &bytes);
+            for frame in [&mut frames.rows, &mut frames.leaves] {
+                if !frame.is_empty() {
+                    let entries = u64::from(frame.entries());
+                    let (id, bytes) = frame.finish(journal::fresh_prefix());
+                    writer.frame(key, id, entries, &bytes);
+                }
             }
             match filled {
                 Filled::Frame => {}
@@ -164,23 +210,36 @@ impl Chunks {
         rest
     }
 
-    /// Fills one frame; not with rows behind the block `last`, if one is given.
+    /// Fills a frame; not with rows behind the block `last`, if one is given.
     fn fill(
         &self,
         scan: &mut TableScan,
         row: (&Tracked, &Stored),
-        frame: &mut FrameWriter,
+        frames: &mut Frames,
         last: Option<u32>,
     ) -> Filled {
-        while frame.len() < FRAME_TARGET_BYTES && (frame.entries() as usize) < FRAME_MAX_ENTRIES {
+        let has_room = |frame: &FrameWriter| {
+            frame.len() < FRAME_TARGET_BYTES && (frame.entries() as usize) < FRAME_MAX_ENTRIES
+        };
+        while has_room(&frames.rows) && has_room(&frames.leaves) {
             if !scan.advance() {
                 return Filled::All;
             }
             if last.is_some_and(|last| scan.block() > last) {
                 return Filled::Chunk;
             }
-            if !self.is_seen(scan.writer()) {
-                write_row(row, scan.row(), frame);
+            let (writer, slices) = (scan.writer(), &self.slices);
+            if slices.as_ref().is_some_and(|slices| !is_in(row.0, &scan.row(), slices)) {
+                let since = self.hidden_since.as_ref().filter(|_| !self.stays);
+                if since.is_some_and(|since| !self.is_seen(since, writer)) {
+                    write_leave(row.0, &scan.row(), &mut frames.leaves);
+                }
+                continue;
+            }
+            let is_new = self.since.as_ref().is_none_or(|since| !self.is_seen(since, writer));
+            let open = self.open.as_ref();
+            if is_new && open.is_none_or(|open| is_in(row.0, &scan.row(), open)) {
+                write_row(row, scan.row(), &mut frames.rows);
             }
         }
         Filled::Frame
@@ -188,8 +247,7 @@ impl Chunks {
 
     /// Whether an earlier reading under `since` has met the row where it stands now. Numbers of
     /// subtransactions stand in rows too, and are in no snapshot: all above its lower end may be new.
-    fn is_seen(&self, writer: u32) -> bool {
-        let Some(since) = &self.since else { return false };
+    fn is_seen(&self, since: &Snapshot, writer: u32) -> bool {
         if writer < FIRST_TRANSACTION {
             return true;
         }

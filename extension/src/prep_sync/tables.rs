@@ -166,13 +166,13 @@ fn fill(stride: &mut Stride, writer: &mut FrameWriter) -> bool {
 }
 
 /// The slices by which the peer has a table, of those that are brought at present.
-fn open_slices(audience: &Audience) -> Option<Vec<SliceId>> {
+pub fn open_slices(audience: &Audience) -> Option<Vec<SliceId>> {
     let Audience::Slices { slices, locked, .. } = audience else { return None };
     Some(slices.iter().copied().filter(|slice| !locked.contains(slice)).collect())
 }
 
 /// Whether a row is in one of the slices.
-fn is_in(tracked: &Tracked, row: &RowView<'_>, slices: &[SliceId]) -> bool {
+pub fn is_in(tracked: &Tracked, row: &RowView<'_>, slices: &[SliceId]) -> bool {
     let here = tracked.slices.as_ref().map(|known| known.of_row(row.columns()));
     here.is_some_and(|here| here.iter().any(|slice| slices.contains(slice)))
 }

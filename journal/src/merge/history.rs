@@ -141,6 +141,15 @@ pub trait Host {
     /// Whatever the look-up fails with.
     fn find(&mut self, version: Version) -> Result<Found, Self::Error>;
 
+    /// The columns of the row at a version whose entry is not there, where something else tells
+    /// them. What lies behind that version they do not say.
+    ///
+    /// # Errors
+    /// Whatever the look-up fails with.
+    fn standing_at(&mut self, _version: Version) -> Result<Option<Vec<Value>>, Self::Error> {
+        Ok(None)
+    }
+
     /// `value + (new - old)` in the column's type, NULL counting as zero.
     ///
     /// # Errors

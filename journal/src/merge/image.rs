@@ -32,7 +32,10 @@ pub fn state_at<H: Host + ?Sized>(
             break RowState::absent();
         }
         let Found::Write(write) = host.find(at)? else {
-            return Err(MergeError::Missing(at));
+            let Some(columns) = host.standing_at(at)? else {
+                return Err(MergeError::Missing(at));
+            };
+            break RowState { version: at, alive: true, columns };
         };
         let whole = holds_whole_row(rules, &write);
         at = write.prev;

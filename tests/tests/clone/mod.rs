@@ -5,6 +5,7 @@ mod load;
 mod merge;
 mod resume;
 mod shapes;
+mod slices;
 
 use serde_json::Value;
 use syncjournal_tests::{AgentCommand, Db, Finished, pair};

@@ -23,7 +23,7 @@ fn start(config: &str) -> Agent {
 
 /// Kills a clone when some more ranges of it have come.
 #[track_caller]
-fn kill_after(config: &str, branch: &Db, more: i64) {
+pub(super) fn kill_after(config: &str, branch: &Db, more: i64) {
     let ranges = || branch.query_one::<i64>("select count(*) from syncjournal.clone_range");
     let before = ranges();
     let mut agent = start(config);

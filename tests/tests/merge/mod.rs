@@ -4,6 +4,7 @@ mod conflicts;
 mod counters;
 mod custom;
 mod deletes;
+mod first_sets;
 mod heads;
 mod manual;
 mod policies;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{Datum, Oid};
 use syncjournal_core::wire::{Record, SetPart};
-use syncjournal_core::{Entry, Operation, Version, frame};
+use syncjournal_core::{Entry, Operation, RowId, Version, frame};
 
 use crate::apply::entry::Incoming;
 use crate::apply::fill::{fill_defaults, identify};
@@ -21,7 +21,7 @@ use crate::pg::defaults::Defaults;
 use crate::pg::heap_filler::HeapFiller;
 use crate::pg::memory;
 use crate::pg::open_table::OpenTable;
-use crate::pg::query::{self, View};
+use crate::pg::query::{self, Arg, View};
 use crate::pg::role::RunAs;
 use crate::pg::routing::Router;
 use crate::value::PortableSettings;
@@ -52,6 +52,8 @@ struct Heaps {
     /// Of a partitioned table: the table itself, and its router.
     partitioned: Option<(OpenTable, Router)>,
     leaves: Vec<Leaf>,
+    /// Rows that came in an earlier run, and left the slices by which the table comes.
+    left: Vec<RowId>,
     outcome: Outcome,
 }
 
@@ -73,14 +75,18 @@ impl Heaps {
         } else {
             leaves.push(Leaf::open(root, &heaps));
         }
-        let (fit, outcome) = (Rc::clone(fit), Outcome::default());
-        Self { fit, owner, heaps, partitioned, leaves, outcome }
+        let (fit, left, outcome) = (Rc::clone(fit), Vec::new(), Outcome::default());
+        Self { fit, owner, heaps, partitioned, leaves, left, outcome }
     }
 
     fn frame(&mut self, id: Version, bytes: &[u8]) {
         let _owner = RunAs::restricted(self.owner);
         for entry in frame::entries(id, bytes) {
             let entry = entry.unwrap_or_else(|error| set_error::raise(&error.into()));
+            if entry.operation == Operation::Leave {
+                self.left.push(entry.row);
+                continue;
+            }
             if entry.operation != Operation::State || entry.values().len() > self.fit.places.len() {
                 super::not_a_chunk(
                     "the chunk holds something else than rows",
@@ -131,6 +137,12 @@ impl Heaps {
         if let Some((root, router)) = self.partitioned {
             router.close();
             root.close();
+        }
+        if !self.left.is_empty() {
+            let rows: Vec<String> = self.left.iter().map(RowId::to_string).collect();
+            let (root, rows) = (u32::from(self.fit.root), format!("{{{}}}", rows.join(",")));
+            let args = [Arg::Int8(i64::from(root)), Arg::Text(&rows)];
+            query::execute("select syncjournal.clone_forget($1::oid, $2::uuid[])", &args);
         }
         self.outcome
     }
