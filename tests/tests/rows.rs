@@ -1,24 +1,10 @@
 //! What sets do to rows: columns, conflicts, truncations, partitions, rights, triggers.
 
 use syncjournal_tests::{
-    Db, assert_same_rows, carry, introduce, pair, prepare_set, triple, wait_until,
+    assert_same_rows, carry, introduce, pair, prepare_set, triple, wait_until,
 };
 
-/// Two nodes with the same empty table, tracked, after a first copy.
-fn offices() -> (Db, Db) {
-    let (hq, branch) = pair();
-    introduce(&[(&hq, "hq"), (&branch, "branch")]);
-    for db in [&hq, &branch] {
-        db.exec("create table item (id int primary key, label text, price numeric)");
-        db.exec("select syncjournal.track('item')");
-    }
-    carry(&hq, &branch, "full");
-    (hq, branch)
-}
-
-fn labels(db: &Db) -> Vec<String> {
-    db.column("select id || ' ' || label from item order by id")
-}
+use crate::sets::{labels, offices};
 
 #[test]
 fn columns_are_matched_by_name() {

@@ -8,7 +8,7 @@ use syncjournal_tests::{
 };
 
 /// Two nodes with the same empty table, tracked, after a first copy.
-fn offices() -> (Db, Db) {
+pub fn offices() -> (Db, Db) {
     let (hq, branch) = pair();
     introduce(&[(&hq, "hq"), (&branch, "branch")]);
     for db in [&hq, &branch] {
@@ -25,7 +25,7 @@ fn apply_error(session: &mut Session, part: &[u8]) -> SqlError {
     SqlError::from(&applied.expect_err("the part should have been refused"))
 }
 
-fn labels(db: &Db) -> Vec<String> {
+pub fn labels(db: &Db) -> Vec<String> {
     db.column("select id || ' ' || label from item order by id")
 }
 

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use super::{
     DAEMON_MEMORY, Measurement, SOURCE_CPU, SOURCE_MEMORY, TARGET_CPU, TARGET_MEMORY, TOTAL_CPU,
+    each_flow,
 };
-use crate::bench::{Bench, Entrant, take_turns};
+use crate::bench::{Bench, Entrant};
 use crate::figures::Book;
 use crate::gauge::{cpu, memory::Peak};
-use crate::work::flows::{Flows, Work};
+use crate::work::flows::Work;
 
 pub(super) const MEASUREMENT: Measurement = Measurement {
     name: "apply",
@@ -21,18 +22,7 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
 };
 
 fn run(bench: &Bench, book: &mut Book) {
-    let flows = Flows::new(&bench.choice);
-    let tables = flows.tables();
-    let fill = |db: &_, rows| flows.fill(db, rows);
-    let mut entrants = bench.enter(book, |does| does.carry, &tables, fill);
-    take_turns(book, &mut entrants, |entrant, _| entrant.first_copy());
-    for round in 0..bench.rounds() {
-        book.round = round;
-        for work in flows.works() {
-            take_turns(book, &mut entrants, |entrant, book| backlog(entrant, book, &work));
-        }
-    }
-    take_turns(book, &mut entrants, |entrant, _| entrant.compare(&tables));
+    each_flow(bench, book, backlog);
 }
 
 fn backlog(entrant: &mut Entrant, book: &mut Book, work: &Work) {

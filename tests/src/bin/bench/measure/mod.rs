@@ -18,8 +18,9 @@ mod scale_table;
 mod scale_tables;
 mod scale_transaction;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Entrant, take_turns};
 use crate::figures::{Book, Metric};
+use crate::work::flows::{Flows, Work};
 
 /// What can be measured.
 pub(crate) struct Measurement {
@@ -76,6 +77,22 @@ pub(crate) const TARGET_MEMORY: Metric = Metric::less("memory, target", "MiB");
 pub(crate) const DAEMON_MEMORY: Metric = Metric::less("memory, carrier", "MiB");
 pub(crate) const SECONDS_BEHIND: Metric = Metric::less("behind the commit", "s");
 pub(crate) const SECONDS: Metric = Metric::less("time", "s");
+
+/// All that carry take turns at each of the flows' works, and end with the source's rows.
+fn each_flow(bench: &Bench, book: &mut Book, turn: fn(&mut Entrant, &mut Book, &Work)) {
+    let flows = Flows::new(&bench.choice);
+    let tables = flows.tables();
+    let fill = |db: &_, rows| flows.fill(db, rows);
+    let mut entrants = bench.enter(book, |does| does.carry, &tables, fill);
+    take_turns(book, &mut entrants, |entrant, _| entrant.first_copy());
+    for round in 0..bench.rounds() {
+        book.round = round;
+        for work in flows.works() {
+            take_turns(book, &mut entrants, |entrant, book| turn(entrant, book, &work));
+        }
+    }
+    take_turns(book, &mut entrants, |entrant, _| entrant.compare(&tables));
+}
 
 /// A count as a number to divide by.
 pub(crate) fn number(count: usize) -> f64 {

@@ -7,6 +7,7 @@ mod londiste;
 mod native;
 mod pglogical;
 mod slony;
+mod subscriptions;
 pub(crate) mod syncjournal;
 mod untracked;
 

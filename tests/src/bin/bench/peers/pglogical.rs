@@ -4,61 +4,25 @@ use std::rc::Rc;
 
 use syncjournal_tests::Db;
 
+use super::subscriptions::{Subscriptions, Words};
 use super::{Does, Link, Peer, extension_version};
-use crate::pair::{Pair, Tables, wait};
+use crate::pair::{Pair, Tables};
 
 pub(crate) struct Pglogical;
 
-struct Subscriptions {
-    pair: Rc<Pair>,
-    both_ways: bool,
-    made: bool,
-}
-
-impl Subscriptions {
-    fn ways(&self) -> Vec<(&Db, &Db, &'static str)> {
-        let Pair { source, target, .. } = &*self.pair;
-        let forth = (source, target, "forth");
-        if self.both_ways { vec![forth, (target, source, "back")] } else { vec![forth] }
-    }
-}
-
-impl Link for Subscriptions {
-    fn start(&mut self) {
-        for (from, to, name) in self.ways() {
-            to.exec(&match self.made {
-                true => format!("select pglogical.alter_subscription_enable('{name}', true)"),
-                false => format!(
-                    "select pglogical.create_subscription(
-                         subscription_name := '{name}', provider_dsn := '{}',
-                         replication_sets := '{{{name}}}', forward_origins := '{{}}')",
-                    from.dsn()
-                ),
-            });
-        }
-        self.made = true;
-    }
-
-    /// The first copy is over when it is over for every table.
-    fn wait(&self, pair: &Pair, mark: i32) {
-        let copying = "select exists (select from pglogical.local_sync_status
-                                      where sync_status not in ('y', 'r'))";
-        for (_, to, _) in self.ways() {
-            wait("all tables are copied", || !to.query_one::<bool>(copying));
-        }
-        pair.wait(mark);
-    }
-
-    fn stop(&mut self) {
-        for (_, to, name) in self.ways() {
-            to.exec(&format!("select pglogical.alter_subscription_disable('{name}', true)"));
-        }
-        for (from, _, _) in self.ways() {
-            let active = "select exists (select from pg_replication_slots where active)";
-            wait("the walsender has gone", || !from.query_one::<bool>(active));
-        }
-    }
-}
+const WORDS: Words = Words {
+    create: |name, dsn| {
+        format!(
+            "select pglogical.create_subscription(
+                 subscription_name := '{name}', provider_dsn := '{dsn}',
+                 replication_sets := '{{{name}}}', forward_origins := '{{}}')"
+        )
+    },
+    enable: |name| format!("select pglogical.alter_subscription_enable('{name}', true)"),
+    disable: |name| format!("select pglogical.alter_subscription_disable('{name}', true)"),
+    copying: "select exists (select from pglogical.local_sync_status
+                             where sync_status not in ('y', 'r'))",
+};
 
 impl Peer for Pglogical {
     fn name(&self) -> &'static str {
@@ -87,8 +51,7 @@ impl Peer for Pglogical {
     }
 
     fn prepare(&self, pair: &Rc<Pair>, tables: &Tables) -> Box<dyn Link> {
-        let both_ways = !tables.back.is_empty();
-        let link = Subscriptions { pair: Rc::clone(pair), both_ways, made: false };
+        let link = Subscriptions::new(pair, tables, &WORDS);
         for (db, node) in [(&pair.source, "source"), (&pair.target, "target")] {
             allow_plugin(db);
             db.exec("create extension pglogical");
