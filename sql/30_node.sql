@@ -112,6 +112,10 @@ begin
     end if;
     delete from syncjournal.local_node;
     update syncjournal.registered_peer set confirmed = null, has_said = null, resend_before = '0';
+    -- Every peer begins anew.
+    delete from syncjournal.slice_past;
+    update syncjournal.slice set locked_by = pg_current_xact_id(), locked_for = '{}'
+    where not allow_sync;
     update syncjournal.journal set xid = pg_current_xact_id() where xid > pg_current_xact_id();
     update syncjournal.pruned set snapshot = pg_current_snapshot()
     where pg_snapshot_xmax(snapshot) > pg_snapshot_xmax(pg_current_snapshot());

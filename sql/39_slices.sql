@@ -11,8 +11,10 @@ create table syncjournal.slice (
     on_leave text not null check (on_leave in ('delete', 'keep')),
     allow_sync boolean not null default true,
     created_at timestamptz not null default pg_catalog.now(),
-    -- While it is locked: the least that a peer with this slice had confirmed then.
-    locked_from xid8
+    -- While it is locked: since when, by which transaction, and the peers that had it then.
+    locked_at timestamptz,
+    locked_by xid8,
+    locked_for int2[]
 );
 
 create index slice_relation_id on syncjournal.slice (relation_id);
@@ -234,10 +236,12 @@ begin
 end
 $$;
 
--- The condition under which a row of a table goes to who has these lists.
+-- The condition under which a row of a table goes to who has these lists: by all slices, by those that
+-- let rows stay, or by those that are not locked.
 create function syncjournal.visible_rows(
     table_id int4, schema_name name, table_name name,
-    include text[], exclude text[], slices text[], kept_only boolean default false)
+    include text[], exclude text[], slices text[],
+    kept_only boolean default false, open_only boolean default false)
 returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -245,7 +249,8 @@ as $$
         when syncjournal.relation_matches(schema_name, table_name, exclude, '{}') then 'false'
         when count(s.slice_id) > 0 then coalesce(
             string_agg(format('(%s)', s.row_filter), ' or ' order by s.slice_id)
-                filter (where not kept_only or s.on_leave = 'keep'), 'false')
+                filter (where (not kept_only or s.on_leave = 'keep')
+                    and (not open_only or s.allow_sync)), 'false')
         when syncjournal.relation_matches(schema_name, table_name, include, '{}') then 'true'
         else 'false' end
     from syncjournal.slice s
@@ -254,7 +259,8 @@ $$;
 
 -- Gives a peer other lists. What comes into sight by that, and what leaves the slices by which the peer
 -- had it, is journaled for this peer as it stands now, and travels in its place among all else; what
--- was written before goes by the lists of its time. Rows of a table that was had whole stay there.
+-- was written before goes by the lists of its time. Rows of a table that was had whole stay there. What
+-- a locked slice shows comes when it is opened.
 create function syncjournal.change_lists(
     was syncjournal.registered_peer, now_include text[], now_exclude text[], now_slices text[])
 returns void
@@ -277,7 +283,8 @@ begin
     end if;
     perform syncjournal.flush_capture();
     for t in
-        select r.relid, before.rows as before, after.rows as after, kept.rows as kept,
+        select r.relation_id, r.relid, before.rows as before, after.rows as after,
+            kept.rows as kept, open_before.rows as open_before, open_after.rows as open_after,
             before.rows not in ('true', 'false') as was_sliced
         from syncjournal.tracked_relation r
             join pg_class c on c.oid = r.relid
@@ -285,17 +292,28 @@ begin
             cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
                 was.include, was.exclude, was.slices) before(rows)
             cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
-                was.include, was.exclude, was.slices, true) kept(rows)
+                was.include, was.exclude, was.slices, kept_only => true) kept(rows)
+            cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
+                was.include, was.exclude, was.slices, open_only => true) open_before(rows)
             cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
                 now_include, now_exclude, now_slices) after(rows)
-        where before.rows <> after.rows
+            cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
+                now_include, now_exclude, now_slices, open_only => true) open_after(rows)
+        where before.rows <> after.rows or open_before.rows <> open_after.rows
         order by r.relation_id
     loop
         -- No change is half before and half after.
         execute format('lock table %s in share row exclusive mode', t.relid);
+        if t.was_sliced then
+            perform syncjournal.take_locked_slice(s, was.peer_id, t.after)
+            from syncjournal.slice s
+            where s.relation_id = t.relation_id and not s.allow_sync
+                and s.slice_name = any (was.slices)
+                and (s.slice_name <> all (now_slices) or t.after in ('true', 'false'));
+        end if;
         perform syncjournal.journal_transition(
             t.relid,
-            format('(%s) and (%s) is not true', t.after, t.before),
+            format('(%s) and (%s) is not true', t.open_after, t.open_before),
             case when t.was_sliced then format(
                 '(%s) and (%s) is not true and (%s) is not true', t.before, t.after, t.kept) end,
             null, was.peer_id);

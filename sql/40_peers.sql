@@ -231,8 +231,9 @@ begin
     direction := found_peer.direction;
     peer_id := found_peer.peer_id;
     slices := (
-        select coalesce(string_agg(format('%s %s %s', s.slice_id, s.on_leave, s.allow_sync), ','
-            order by s.slice_id), '')
+        select coalesce(string_agg(format('%s %s %s %s', s.slice_id, s.on_leave, s.locked_by,
+                (select max(o.opened_by) from syncjournal.slice_past o
+                where o.slice_id = s.slice_id)), ',' order by s.slice_id), '')
         from syncjournal.slice s where s.slice_name = any (found_peer.slices));
 end
 $$;
@@ -249,11 +250,11 @@ $$;
 
 -- The slices by which the peer has the table of a layout; none where it has it by its lists.
 create function syncjournal.layout_slices(
-    peer text, layout_id int4, out slice_id int4, out on_leave text, out allow_sync boolean)
+    peer text, layout_id int4, out slice_id int4, out on_leave text, out locks text[])
 returns setof record
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
-    select s.slice_id, s.on_leave, s.allow_sync
+    select s.slice_id, s.on_leave, array(select syncjournal.slice_locks(array[s.slice_name]))
     from syncjournal.registered_peer p
         join syncjournal.slice s on s.slice_name = any (p.slices)
         join syncjournal.relation_layout y on y.relation_id = s.relation_id

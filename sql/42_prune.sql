@@ -117,6 +117,9 @@ declare
     oldest uuid;
     settled xid8 := coalesce(syncjournal.settled_up_to(), '0');
     expired timestamptz := coalesce(now() - syncjournal.retention(), '-infinity');
+    -- What a locked slice holds back is brought when it is opened, however old it is then.
+    held xid8 := (
+        select min(s.locked_by) from syncjournal.slice s where not s.allow_sync);
 begin
     perform syncjournal.require_node();
     -- Two pruners would wait for each other's segments.
@@ -131,7 +134,7 @@ begin
     loop
         execute format('select max(xid) from syncjournal.%I', 'journal_' || old.segment)
         into newest;
-        exit when newest >= settled and old.closed_at > expired;
+        exit when newest >= settled and old.closed_at > expired or newest >= held;
         continue when syncjournal.is_undecided(old.segment);
         begin
             pruned := pruned + syncjournal.drop_segment(old.segment, coalesce(newest, '0'));

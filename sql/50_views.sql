@@ -51,7 +51,8 @@ create view syncjournal.slices as
 select s.slice_name as name, t.relid as relation, s.row_filter, s.on_leave, s.allow_sync,
     s.created_at,
     array(select p.peer_name from syncjournal.registered_peer p
-        where s.slice_name = any (p.slices) order by 1) as peers
+        where s.slice_name = any (p.slices) order by 1) as peers,
+    s.locked_at
 from syncjournal.slice s join syncjournal.tracked_relation t using (relation_id);
 
 create view syncjournal.stat_peer as

@@ -209,6 +209,12 @@ as $$
          from syncjournal.stat_peer where state = 'needs full set'),
         'Send it a full set: syncjournal.prep_sync(name, mode => ''full'').', 'none') v
     union all
+    select v.* from syncjournal.verdict('locked_slices', 'warning',
+        (select 'Locked for more than a day, so that the journal keeps all since: '
+            || string_agg(slice_name, ', ' order by slice_name)
+         from syncjournal.slice where locked_at < now() - interval '1 day' having count(*) > 0),
+        'Open them: select syncjournal.unlock_slice(name).', 'none for long') v
+    union all
     select v.* from syncjournal.verdict('retention_setting', 'error',
         case when syncjournal.retention() is null then format(
             'syncjournal.retention is "%s".', current_setting('syncjournal.retention')) end,

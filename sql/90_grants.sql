@@ -84,7 +84,7 @@ grant execute on function
         text, uuid, text[], text[], text[], text, boolean, text, text[]),
     syncjournal.create_slice(text, regclass, text, text),
     syncjournal.alter_slice(text, text, text), syncjournal.drop_slice(text),
-    syncjournal.slice_digest(text),
+    syncjournal.slice_digest(text), syncjournal.lock_slice(text), syncjournal.unlock_slice(text),
     syncjournal.drop_peer(text), syncjournal.set_node_priority(text[]),
     syncjournal.retry_quarantine(int8), syncjournal.discard_quarantine(int8),
     syncjournal.declare_pack_edge(regclass, text[]), syncjournal.drop_pack_edge(regclass, text[])

@@ -117,12 +117,13 @@ impl<'a> Feed<'a> {
             return Ok(());
         }
         let is_new = !self.layouts.knows(row.layout);
-        if is_new || slice::is_for_peer(&row.reach, peer_id) {
+        if is_new || slice::tells_of_lists(&row.reach, peer_id) {
             self.ends.source.until_visible(row.xid).await?;
             self.read_offer().await?;
         }
-        let Passing { layout, audience } =
+        let Passing { layout, audience, locks } =
             self.layouts.passing(row.layout, &self.ends.source, &self.ends.flow).await?;
+        let audience = audience.at(&locks, (row.xid, row.lsn));
         let to = Recipient { peer_id, audience: &audience, is_origin };
         let damaged = |error| Error::protocol("a frame of the source is damaged").caused_by(error);
         match slice::cut(row.frame, &row.data, &row.reach, to).map_err(damaged)? {

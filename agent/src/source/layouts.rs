@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use syncjournal_core::RelationLayout;
 use syncjournal_core::pattern::Selection;
-use syncjournal_core::slice::Audience;
+use syncjournal_core::slice::{Audience, Lock};
 
 /// The layouts met so far, each judged once by the two lists that the agent holds: the link's and
 /// the source's for this peer. Layouts never change, so only a new list makes this start anew.
@@ -23,6 +23,7 @@ pub(crate) struct Layouts {
 pub(crate) struct Passing {
     pub(crate) layout: Arc<RelationLayout>,
     pub(crate) audience: Arc<Audience>,
+    pub(crate) locks: Arc<[Lock]>,
 }
 
 impl Layouts {
@@ -51,7 +52,7 @@ impl Layouts {
         }
         let layout = fetch(layout_id, source).await?;
         let (schema, table) = (&layout.schema, &layout.table);
-        let by_slices = source.slices_of(layout_id).await?;
+        let (by_slices, locks) = source.slices_of(layout_id).await?;
         // A table with slices for this peer goes by these, and must not be excluded.
         let offered = match by_slices {
             Audience::Nothing => self.offered.selects(schema, table),
@@ -62,7 +63,8 @@ impl Layouts {
             Audience::Nothing => Audience::Table,
             by_slices => by_slices,
         };
-        let judged = Passing { layout: Arc::new(layout), audience: Arc::new(audience) };
+        let (layout, audience) = (Arc::new(layout), Arc::new(audience));
+        let judged = Passing { layout, audience, locks: locks.into() };
         self.known.insert(layout_id, judged.clone());
         Ok(judged)
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use syncjournal_core::Snapshot;
 use syncjournal_core::pattern::Selection;
-use syncjournal_core::slice::{Audience, SliceId};
+use syncjournal_core::slice::{Audience, Lock, SliceId};
 use syncjournal_core::wire::Terms;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -106,37 +106,35 @@ impl Source {
         }
     }
 
-    /// The slices by which the peer has the table of a layout; `Nothing` where it has it by its lists.
-    pub(crate) async fn slices_of(&self, layout_id: i32) -> Result<Audience> {
-        let rows = self
-            .database
-            .session
-            .query(
-                "select s.slice_id, s.on_leave = 'keep', not s.allow_sync
-                 from syncjournal.layout_slices($1, $2) s",
-                &[&self.peer, &layout_id],
-            )
-            .await
-            .map_err(|error| self.explain(error))?;
+    /// The slices by which the peer has the table of a layout, and when they were locked; `Nothing`
+    /// where it has it by its lists.
+    pub(crate) async fn slices_of(&self, layout_id: i32) -> Result<(Audience, Vec<Lock>)> {
+        let sql = "select s.slice_id, s.on_leave = 'keep', s.locks
+            from syncjournal.layout_slices($1, $2) s";
+        let rows = self.database.session.query(sql, &[&self.peer, &layout_id]).await;
+        let rows = rows.map_err(|error| self.explain(error))?;
         if rows.is_empty() {
-            return Ok(Audience::Nothing);
+            return Ok((Audience::Nothing, Vec::new()));
         }
-        let (mut slices, mut locked, mut keep) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut slices, mut keep, mut locks) = (Vec::new(), Vec::new(), Vec::new());
         for row in &rows {
             let get = || {
-                Ok::<(i32, bool, bool), tokio_postgres::Error>((
-                    row.try_get(0)?,
-                    row.try_get(1)?,
-                    row.try_get(2)?,
-                ))
+                let slice: i32 = row.try_get(0)?;
+                Ok::<_, tokio_postgres::Error>((slice, row.try_get(1)?, row.try_get(2)?))
             };
-            let (slice, keeps, is_locked) = get().map_err(|error| self.explain(error))?;
+            let (slice, keeps, locked): (_, bool, Vec<String>) =
+                get().map_err(|error| self.explain(error))?;
             let slice = slice as SliceId;
             slices.push(slice);
             keep.extend(keeps.then_some(slice));
-            locked.extend(is_locked.then_some(slice));
+            for text in locked {
+                locks.push(text.parse().map_err(|error| {
+                    Error::protocol("the source's locks cannot be read").caused_by(error)
+                })?);
+            }
         }
-        Ok(Audience::Slices { slices, locked, keep })
+        // What is locked shows with each transaction.
+        Ok((Audience::Slices { slices, locked: Vec::new(), keep }, locks))
     }
 
     /// The tables that the peer has by slices.

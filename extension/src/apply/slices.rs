@@ -10,7 +10,7 @@ use super::entry::{Table, settled};
 use super::outcome::Applied;
 use super::target::{Target, until_settled};
 use crate::node;
-use crate::slice::{Leave, PassageWriter, Slices, Standing, Told};
+use crate::slice::{Known, Leave, PassageWriter, Slices, Standing, Told};
 
 /// A row that the source sends no longer.
 #[derive(Clone, Copy, Debug)]
@@ -18,13 +18,13 @@ pub struct Leaving {
     row: RowId,
     /// What took it out, at the source.
     version: Version,
-    /// What it was there before.
-    prev: Version,
+    /// What it was there before, or the last that came from elsewhere.
+    parents: [Version; 2],
 }
 
 impl Leaving {
     pub fn of(entry: &Entry<'_>) -> Self {
-        Self { row: entry.row, version: entry.version, prev: entry.prev }
+        Self { row: entry.row, version: entry.version, parents: [entry.prev, entry.merged] }
     }
 }
 
@@ -68,13 +68,13 @@ impl Table {
     }
 
     fn leave(&mut self, leaving: Leaving) -> Option<Applied> {
-        let Leaving { row, version, prev } = leaving;
+        let Leaving { row, version, parents } = leaving;
         let Some(current) = self.target.find(row) else { return Some(Applied::Skipped) };
         // A later version is on its way to the source, which says whether the row is in then.
         if current > version {
             return Some(Applied::Skipped);
         }
-        let is_known = current == version || current == prev;
+        let is_known = current == version || parents.contains(&current);
         let unseen = !is_known && current.node_tag() == node::tag();
         let local = unseen.then(|| self.target.image());
         let applied = settled(self.target.delete(), Applied::Deleted)?;
@@ -133,12 +133,18 @@ impl Table {
             let is_out = passage.old.iter().any(|slice| !passage.new.contains(slice));
             if let Some(after) = after.as_ref().filter(|after| !after.slices.is_empty()) {
                 let image = self.target.image();
-                writer.state((row, after.version), passage.clone(), image.len(), |place, out| {
-                    image[place].as_ref().is_some_and(|value| {
-                        out.extend_from_slice(value);
-                        true
-                    })
-                });
+                let known = Known::default();
+                writer.state(
+                    (row, after.version, known),
+                    passage.clone(),
+                    image.len(),
+                    |place, out| {
+                        image[place].as_ref().is_some_and(|value| {
+                            out.extend_from_slice(value);
+                            true
+                        })
+                    },
+                );
             }
             if is_out {
                 let is_gone = after.is_none();
@@ -146,7 +152,8 @@ impl Table {
                     Some(after) => after.version,
                     None => self.tombstones.find(row).unwrap_or(was_at),
                 };
-                writer.leave(row, version, was_at, Leave { passage, is_gone });
+                let known = Known { before: was_at, ..Known::default() };
+                writer.leave((row, version, known), Leave { passage, is_gone });
             }
         }
         plain.finish();

@@ -33,6 +33,10 @@ impl Table {
         if !self.permits.allow(Operation::Update) {
             return Some(self.refuse(Operation::Update, incoming.entry));
         }
+        // The source says what it had sent before, where that was held back meanwhile.
+        if [incoming.entry.prev, incoming.entry.merged].contains(&current) && !current.is_nil() {
+            return self.take_over(incoming);
+        }
         match self.relation(incoming.entry.row, current, version) {
             // Its entry has come by another way: the merge rules know what to do.
             Relation::Apart if self.holds(incoming.entry.row, version) => Some(Applied::Postponed),

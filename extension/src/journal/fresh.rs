@@ -17,8 +17,13 @@ thread_local! {
 
 /// An id that no other frame has.
 pub fn fresh_prefix() -> Version {
+    fresh_prefix_after(HybridTime(0))
+}
+
+/// One that is later than what the frame's entries name as parents: other nodes' clocks may be ahead.
+pub fn fresh_prefix_after(parents: HybridTime) -> Version {
     let wall = HybridTime::from_unix_micros(now_micros());
-    let time = CLOCK.with(|clock| clock.borrow_mut().next(wall, HybridTime(0)));
+    let time = CLOCK.with(|clock| clock.borrow_mut().next(wall, parents));
     let backend = transaction::backend_number() as u16 | FRESH_BACKEND;
     Version::new(time, node::tag(), backend.min(u16::MAX - 2), 0)
 }

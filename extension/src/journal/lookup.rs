@@ -10,7 +10,9 @@ use crate::pg::arena::Home;
 use crate::pg::probe::{Columns, Probe};
 use crate::pg::table::{Found, Table};
 
-/// Where the journal has whence a frame came, its number of entries, its bytes, and whom it is for.
+/// Where the journal has a frame's place in the WAL, whence it came, its number of entries, its bytes,
+/// and whom it is for.
+const LSN: usize = 3;
 const ORIGIN: usize = 6;
 const ENTRIES: usize = 7;
 const DATA: usize = 8;
@@ -27,6 +29,8 @@ pub struct JournalFrame {
 /// A frame with what stands beside it.
 #[derive(Clone, Debug)]
 pub struct Stored {
+    /// Where the WAL ended before it was written.
+    pub lsn: u64,
     /// The peer that it came from; 0: written here.
     pub origin: i16,
     pub data: Vec<u8>,
@@ -61,6 +65,7 @@ impl FrameIds {
     pub fn stored(&mut self, id: Version) -> Option<Stored> {
         self.refresh();
         let read = |row: &Columns| Stored {
+            lsn: row.int8(LSN) as u64,
             origin: row.int2(ORIGIN),
             data: row.bytes(DATA),
             reach: row.bytes(REACH),

@@ -13,7 +13,7 @@ pub mod tombstone;
 mod unfold;
 
 pub use append::{Appender, FrameRow};
-pub use fresh::fresh_prefix;
+pub use fresh::{fresh_prefix, fresh_prefix_after};
 pub use horizon::pruned_to;
 pub use lookup::{FrameIds, Stored, exists, frame_of, is_begun};
 pub use unfold::Renderer;

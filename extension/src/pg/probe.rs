@@ -98,6 +98,10 @@ impl Columns {
         self.datum(column).map_or(0, |datum| datum.value() as i32)
     }
 
+    pub fn int8(&self, column: usize) -> i64 {
+        self.datum(column).map_or(0, |datum| datum.value() as i64)
+    }
+
     pub fn bytes(&self, column: usize) -> Vec<u8> {
         // SAFETY: callers name columns of type bytea.
         let read = |datum| unsafe { varlena::with_bytes(datum, <[u8]>::to_vec) };

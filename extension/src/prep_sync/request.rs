@@ -1,5 +1,6 @@
 //! What is asked for, checked: the peer, the mode, and what may travel.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use pgrx::PgSqlErrorCode;
@@ -129,6 +130,16 @@ impl Request {
     pub fn time_of(&self, xid: u64) -> Time {
         let was_before = |era: &Era| era.until.is_visible(xid) && era.changed_by != xid;
         Time(self.past.iter().position(was_before).unwrap_or(self.past.len()))
+    }
+
+    /// What of it was open to what a transaction wrote at a place of the WAL.
+    pub fn audience_at<'a>(
+        &self,
+        audience: &'a Audience,
+        written: (u64, u64),
+    ) -> Cow<'a, Audience> {
+        let lists = self.past.get(self.time_of(written.0).0).map_or(&self.lists, |era| &era.lists);
+        lists.audiences.at(audience, written)
     }
 
     /// What the peer has of a table: the peer's lists and the given ones all have to agree. One of

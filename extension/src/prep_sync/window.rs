@@ -77,12 +77,14 @@ impl WindowSource {
     }
 
     /// What the peer may have of a frame.
-    fn cut(&self, frame: &SourceFrame, origin: i16, reach: &[u8]) -> Cut {
+    fn cut(&self, frame: &SourceFrame, stored: &Stored) -> Cut {
+        let Stored { origin, lsn, ref reach, .. } = *stored;
         let peer_id = self.request.peer.peer_id;
         let key = (frame.layout_id, self.request.time_of(frame.xid));
         let audience = self.audiences.get(&key).unwrap_or(&Audience::Nothing);
         let is_origin = origin == peer_id && frame.xid >= self.resend_before;
-        let to = Recipient { peer_id, audience, is_origin };
+        let audience = self.request.audience_at(audience, (frame.xid, lsn));
+        let to = Recipient { peer_id, audience: &audience, is_origin };
         slice::cut(frame.id, &frame.bytes, reach, to)
             .unwrap_or_else(|error| corrupted(format_args!("frame {}: {error}", frame.id)).raise())
     }
@@ -103,11 +105,11 @@ impl FrameSource for WindowSource {
         let mut journal = FrameIds::open();
         let mut loaded = Vec::with_capacity(frames.len());
         for mut frame in frames {
-            let Some(Stored { origin, data, reach }) = journal.stored(frame.id) else {
+            let Some(mut stored) = journal.stored(frame.id) else {
                 corrupted(format_args!("frame {} is in the journal no longer", frame.id)).raise()
             };
-            frame.bytes = data;
-            match self.cut(&frame, origin, &reach) {
+            frame.bytes = std::mem::take(&mut stored.data);
+            match self.cut(&frame, &stored) {
                 Cut::Nothing => {}
                 Cut::Whole => loaded.push(frame),
                 Cut::Pieces(pieces) => {

@@ -1,15 +1,18 @@
 //! What a peer has of each table, by its lists and its slices.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use syncjournal_core::slice::{Audience, SliceId};
+use syncjournal_core::slice::{Audience, Lock, SliceId};
 
+use crate::error::corrupted;
 use crate::pg::query::{self, Arg, View};
 
 /// The slices that are named for a peer.
 #[derive(Debug, Default)]
 pub struct Audiences {
     by_relation: HashMap<i32, Audience>,
+    locks: Vec<Lock>,
 }
 
 impl Audiences {
@@ -32,11 +35,30 @@ impl Audiences {
                 locked.extend(row.bool(4).unwrap_or(false).then_some(slice));
             }
         });
-        Self { by_relation }
+        let locks = if by_relation.is_empty() { Vec::new() } else { locks(names) };
+        Self { by_relation, locks }
+    }
+
+    /// What of it was open to what a transaction wrote at a place of the WAL.
+    pub fn at<'a>(&self, audience: &'a Audience, written: (u64, u64)) -> Cow<'a, Audience> {
+        audience.at(&self.locks, written)
     }
 
     /// What the peer has of a relation by slices; none where it has it by its lists, or not.
     pub fn by_slices(&self, relation_id: i32) -> Option<&Audience> {
         self.by_relation.get(&relation_id)
     }
+}
+
+/// When the slices of these names were locked, as far as a peer may lack entries of that time.
+fn locks(names: &str) -> Vec<Lock> {
+    let sql = "select l from syncjournal.slice_locks(pg_catalog.string_to_array($1, E'\\x01')) l";
+    let mut found = Vec::new();
+    query::run(View::Statement, sql, &[Arg::Text(names)], |row| {
+        found.extend(row.text(1));
+    });
+    let read = |text: &String| {
+        text.parse().unwrap_or_else(|error| corrupted(format_args!("\"{text}\": {error}")).raise())
+    };
+    found.iter().map(read).collect()
 }

@@ -6,6 +6,7 @@
 
 mod audience;
 mod digest;
+mod held;
 mod passage;
 mod scan;
 mod transition;
@@ -27,7 +28,7 @@ use crate::pg::table::{Key, Table};
 use crate::value::PortableSettings;
 
 pub use audience::Audiences;
-pub use passage::{Leave, PassageWriter, Passages, Standing, Told};
+pub use passage::{Known, Leave, PassageWriter, Passages, Standing, Told};
 
 /// The slices of a table, compiled for it or for one of its partitions.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use syncjournal_core::frame::{FrameWriter, Head};
 use syncjournal_core::limits::FRAME_TARGET_BYTES;
 use syncjournal_core::slice::{Passage, Reach, SliceId};
-use syncjournal_core::{Operation, RowId, Version};
+use syncjournal_core::{HybridTime, Operation, RowId, Version};
 
 use crate::journal::{self, Appender, FrameRow};
 
@@ -106,6 +106,17 @@ pub struct PassageWriter {
     leaves: FrameWriter,
     state_passages: Vec<Passage>,
     leave_passages: Vec<Passage>,
+    /// The latest that an entry names as known.
+    latest: HybridTime,
+}
+
+/// Versions at which who gets a row may have it, without having anything of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// What was sent last; nil: nothing.
+    pub before: Version,
+    /// What came from another node last, or was sent to others last; nil: nothing.
+    pub foreign: Version,
 }
 
 impl PassageWriter {
@@ -118,20 +129,26 @@ impl PassageWriter {
             leaves: FrameWriter::default(),
             state_passages: Vec::new(),
             leave_passages: Vec::new(),
+            latest: HybridTime(0),
         }
+    }
+
+    fn head(&mut self, index: u32, operation: Operation, at: (RowId, Version, Known)) -> Head {
+        let (row, version, Known { before, foreign }) = at;
+        let index = u16::try_from(index).unwrap_or(u16::MAX);
+        self.latest = self.latest.max(before.time()).max(foreign.time());
+        Head { state: Some(version), merged: foreign, ..Head::new(index, operation, row, before) }
     }
 
     /// The row as it is; `write` gives the values of its columns.
     pub fn state(
         &mut self,
-        (row, version): (RowId, Version),
+        row: (RowId, Version, Known),
         passage: Passage,
         columns: usize,
         mut write: impl FnMut(usize, &mut Vec<u8>) -> bool,
     ) {
-        let index = u16::try_from(self.states.entries()).unwrap_or(u16::MAX);
-        let head =
-            Head { state: Some(version), ..Head::new(index, Operation::State, row, Version::NIL) };
+        let head = self.head(self.states.entries(), Operation::State, row);
         let mut out = self.states.row(&head, columns);
         let mut payload = Vec::new();
         for column in 0..columns {
@@ -145,10 +162,9 @@ impl PassageWriter {
         }
     }
 
-    /// The row is out of slices that it was in, by `version`; `before` is where it stood.
-    pub fn leave(&mut self, row: RowId, version: Version, before: Version, leave: Leave) {
-        let index = u16::try_from(self.leaves.entries()).unwrap_or(u16::MAX);
-        let head = Head { state: Some(version), ..Head::new(index, Operation::Leave, row, before) };
+    /// The row is out of slices that it was in, by this version.
+    pub fn leave(&mut self, row: (RowId, Version, Known), leave: Leave) {
+        let head = self.head(self.leaves.entries(), Operation::Leave, row);
         let mut out = self.leaves.row(&head, usize::from(leave.is_gone));
         if leave.is_gone {
             out.null();
@@ -168,13 +184,13 @@ impl PassageWriter {
     fn write_states(&mut self) {
         let passages = std::mem::take(&mut self.state_passages);
         let reach = self.reach(passages);
-        write(&mut self.states, (self.layout_id, self.origin), reach);
+        write(&mut self.states, (self.layout_id, self.origin, self.latest), reach);
     }
 
     fn write_leaves(&mut self) {
         let passages = std::mem::take(&mut self.leave_passages);
         let reach = self.reach(passages);
-        write(&mut self.leaves, (self.layout_id, self.origin), reach);
+        write(&mut self.leaves, (self.layout_id, self.origin, self.latest), reach);
     }
 
     fn reach(&self, passages: Vec<Passage>) -> Reach {
@@ -194,12 +210,17 @@ fn is_full(writer: &FrameWriter) -> bool {
     writer.len() >= FRAME_TARGET_BYTES || writer.entries() >= u32::from(u16::MAX)
 }
 
-fn write(writer: &mut FrameWriter, (layout_id, origin): (i32, i16), reach: Reach) {
+/// Journals a frame of this node that no statement has made.
+pub fn write(
+    writer: &mut FrameWriter,
+    (layout_id, origin, parents): (i32, i16, HybridTime),
+    reach: Reach,
+) {
     if writer.is_empty() {
         return;
     }
     let entries = writer.entries();
-    let (id, data) = writer.finish(journal::fresh_prefix());
+    let (id, data) = writer.finish(journal::fresh_prefix_after(parents));
     let reach = reach.encode();
     let frame = FrameRow { id, layout_id, origin, entries, data: &data, reach: &reach };
     let mut appender = Appender::open();

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use syncjournal_core::slice::{Passage, SliceId};
 use syncjournal_core::{RowId, Version};
 
-use super::passage::{Leave, PassageWriter};
+use super::passage::{Known, Leave, PassageWriter};
 use super::scan::{ScannedRow, each_row};
 use crate::apply::references::Stored;
 use crate::capture;
@@ -36,36 +36,42 @@ fn journal_transition(
     let _settings = PortableSettings::enter();
     let _newest = NewestSnapshot::enter();
     let mut writer = PassageWriter::new(tracked.layout_id, peer_id, 0);
-    let mut filters: Option<(Oid, Filters)> = None;
+    let mut filters: Option<Filters> = None;
     let mut rows = 0;
     each_row(relid, |row| {
         let leaf = row.tracked.relid;
-        if filters.as_ref().is_none_or(|(known, _)| *known != leaf) {
-            filters = Some((leaf, Filters::of(row.tracked, shows, hides)));
+        if filters.as_ref().is_none_or(|known| known.relid != leaf) {
+            filters = Some(Filters::of(row.tracked, shows, hides));
         }
-        let Some((_, filters)) = &filters else { return };
+        let Some(filters) = &filters else { return };
         let (shown, hidden) = filters.of_row(&row);
         let slice = slice_id.map(|slice| slice as SliceId);
         if shown {
             let mut passage = passage(&row);
             passage.old.retain(|known| Some(*known) != slice);
             let columns = &row.tracked.columns;
-            writer.state((row.id, row.version), passage, columns.len(), |place, out| {
-                row.view.encode(&columns[place], out)
-                    || filters.waiting.append(row.id, &columns[place], out)
-            });
+            writer.state(
+                (row.id, row.version, Known::default()),
+                passage,
+                columns.len(),
+                |place, out| {
+                    row.view.encode(&columns[place], out)
+                        || filters.waiting.append(row.id, &columns[place], out)
+                },
+            );
         } else if hidden {
             let mut passage = passage(&row);
             passage.old.extend(slice);
             let leave = Leave { passage, is_gone: false };
-            writer.leave(row.id, row.version, row.version, leave);
+            let known = Known { before: row.version, ..Known::default() };
+            writer.leave((row.id, row.version, known), leave);
         }
         rows += i64::from(shown || hidden);
     });
     if rows == 0 && peer_id.is_some() {
         // Who follows the journal is to know that from here on other lists hold.
         let leave = Leave { passage: Passage::default(), is_gone: false };
-        writer.leave(RowId::NIL, Version::NIL, Version::NIL, leave);
+        writer.leave((RowId::NIL, Version::NIL, Known::default()), leave);
     }
     writer.finish();
     rows
@@ -79,17 +85,18 @@ fn passage(row: &ScannedRow<'_>) -> Passage {
 }
 
 /// Both conditions, compiled for one table.
-struct Filters {
+pub struct Filters {
+    pub relid: Oid,
     shows: RowFilter,
     hides: Option<RowFilter>,
     owner: Oid,
     /// What rows refer to that is not there yet.
-    waiting: Stored,
+    pub waiting: Stored,
     _memory: OwnedContext,
 }
 
 impl Filters {
-    fn of(tracked: &Tracked, shows: &str, hides: Option<&str>) -> Self {
+    pub fn of(tracked: &Tracked, shows: &str, hides: Option<&str>) -> Self {
         let relid = tracked.relid;
         let memory = OwnedContext::new();
         let owner = catalog::owner(relid);
@@ -102,10 +109,11 @@ impl Filters {
         };
         let (shows, hides) = (compile(shows), hides.map(compile));
         table.close();
-        Self { shows, hides, owner, waiting: Stored::of(tracked), _memory: memory }
+        Self { relid, shows, hides, owner, waiting: Stored::of(tracked), _memory: memory }
     }
 
-    fn of_row(&self, row: &ScannedRow<'_>) -> (bool, bool) {
+    /// Whether the conditions hold for a row.
+    pub fn of_row(&self, row: &ScannedRow<'_>) -> (bool, bool) {
         let _owner = RunAs::restricted(self.owner);
         let (values, nulls) = row.view.columns();
         let hides = self.hides.as_ref();

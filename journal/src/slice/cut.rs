@@ -76,7 +76,7 @@ pub fn cut(id: Version, bytes: &[u8], reach: &[u8], to: Recipient<'_>) -> Result
     match (reach, to.audience) {
         // Also what hides the last of a table.
         (Reach::Peer(peer), _) if peer == to.peer_id => Ok(Cut::Whole),
-        (Reach::Peer(_), _) | (_, Audience::Nothing) => Ok(Cut::Nothing),
+        (Reach::Peer(_) | Reach::Notice, _) | (_, Audience::Nothing) => Ok(Cut::Nothing),
         (Reach::SlicesOnly(_), Audience::Table) => Ok(Cut::Nothing),
         (_, Audience::Table) if to.is_origin => Ok(Cut::Nothing),
         (_, Audience::Table) => Ok(Cut::Whole),
@@ -134,8 +134,8 @@ fn fate(entry: &Entry<'_>, passage: &Passage, to: Recipient<'_>) -> Fate {
     let leaves = was && !in_any(&passage.new);
     let stays = || passage.old.iter().any(|slice| keep.contains(slice));
     match entry.operation {
-        Operation::Truncate if to.is_origin => Fate::Dropped,
-        // Which rows it took is for each to find out.
+        // Which rows it took is for each to find out, and it takes those of all slices.
+        Operation::Truncate if to.is_origin || !locked.is_empty() => Fate::Dropped,
         Operation::Truncate => Fate::Kept,
         Operation::Leave if leaves && (entry.is_gone() || !stays()) => Fate::Kept,
         Operation::Update if leaves && !stays() => Fate::Left,

@@ -7,10 +7,12 @@
 //! cuts what it streams by the same rule as the database cuts a file.
 
 mod cut;
+mod lock;
 mod reach;
 
 pub use cut::{Audience, Cut, Piece, Recipient, cut};
-pub use reach::{Passage, Reach, is_for_peer, put_passage};
+pub use lock::Lock;
+pub use reach::{Passage, Reach, put_passage, tells_of_lists};
 
 use crate::entry::RowId;
 use crate::version::Version;

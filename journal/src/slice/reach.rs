@@ -5,6 +5,7 @@
 //!         | 1 passage*               one for each entry
 //!         | 2 passage*               the same, of a frame for peers with slices alone
 //!         | 3 peer                   a frame for one peer
+//!         | 4                        a frame for nobody: what peers may have has changed
 //! passage = count slice* count slice*     before, after
 //! ```
 
@@ -15,6 +16,7 @@ use crate::slice::SliceId;
 const PASSAGES: u8 = 1;
 const SLICES_ONLY: u8 = 2;
 const ONE_PEER: u8 = 3;
+const NOTICE: u8 = 4;
 
 /// The slices that a row was in before an entry, and those that it is in after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,12 +37,18 @@ pub enum Reach {
     SlicesOnly(Vec<Passage>),
     /// One peer: what its lists have shown or hidden.
     Peer(i16),
+    /// Nobody: slices of the table were locked or opened, and who follows the journal is to know.
+    Notice,
 }
 
-/// Whether a frame of this reach is for this one peer: so are the rows that its lists show or hide.
+/// Whether, from a frame of this reach on, other lists hold for this peer: it is one of those that
+/// its lists show or hide, or says so.
 #[must_use]
-pub fn is_for_peer(reach: &[u8], peer: i16) -> bool {
-    reach.first() == Some(&ONE_PEER) && Reach::decode(reach) == Ok(Reach::Peer(peer))
+pub fn tells_of_lists(reach: &[u8], peer: i16) -> bool {
+    match reach.first() {
+        Some(&ONE_PEER) => Reach::decode(reach) == Ok(Reach::Peer(peer)),
+        kind => kind == Some(&NOTICE),
+    }
 }
 
 /// Appends one passage.
@@ -65,6 +73,10 @@ impl Reach {
                 out.extend_from_slice(&peer.to_be_bytes());
                 return out;
             }
+            Self::Notice => {
+                out.push(NOTICE);
+                return out;
+            }
             Self::Passages(passages) => (PASSAGES, passages),
             Self::SlicesOnly(passages) => (SLICES_ONLY, passages),
         };
@@ -87,6 +99,9 @@ impl Reach {
                 true => Ok(Self::Peer(peer)),
                 false => Err(DecodeError::Invalid("reach of a frame")),
             };
+        }
+        if kind == NOTICE && reader.is_empty() {
+            return Ok(Self::Notice);
         }
         let mut passages = Vec::new();
         while !reader.is_empty() {
@@ -125,6 +140,7 @@ mod tests {
             for reach in [
                 Reach::Table,
                 Reach::Peer(peer),
+                Reach::Notice,
                 Reach::Passages(passages.clone()),
                 Reach::SlicesOnly(passages),
             ] {

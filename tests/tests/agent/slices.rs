@@ -59,6 +59,51 @@ fn a_live_link_carries_its_slices() {
 }
 
 #[test]
+fn seed_67_a_locked_slice_of_a_live_link_waits_and_the_others_go_on() {
+    let (hq, branch) = offices();
+    hq.exec("select syncjournal.create_slice('small', 'item', 'amount < 10')");
+    hq.exec("select syncjournal.create_slice('large', 'item', 'amount >= 100')");
+    hq.exec("select syncjournal.create_slice('odd', 'item', 'amount in (31, 33)')");
+    hq.exec("insert into item values (1, 'a', 1), (2, 'b', 2), (3, 'c', 31), (4, 'd', 400)");
+    let config = link(&hq, &branch, "slices = [\"small\", \"large\", \"odd\"]");
+    let agent = Agent::run(&config);
+    wait_until("the first copy is there", || items(&branch) == "1:a:1 2:b:2 3:c:31 4:d:400");
+    wait_for_stream(&config);
+    hq.exec("select syncjournal.lock_slice('small')");
+    hq.exec("update item set label = 'new'; delete from item where id = 2");
+    hq.exec("insert into item values (5, 'new', 5)");
+    wait_until("the others go on", || items(&branch) == "1:a:1 2:b:2 3:new:31 4:new:400");
+    // From the locked slice to another, and the other way.
+    hq.exec("update item set amount = 100 where id = 5; update item set amount = 3 where id = 4");
+    hq.exec("update item set label = 'newer' where id in (1, 3, 4, 5)");
+    wait_until("what came into another slice is there", || {
+        items(&branch) == "1:a:1 2:b:2 3:newer:31 4:new:400 5:newer:100"
+    });
+    hq.exec(
+        "begin; update item set label = 'newest' where id = 1; \
+        select syncjournal.unlock_slice('small'); \
+        update item set label = 'last' where id = 4; commit",
+    );
+    let all = "1:newest:1 3:newer:31 4:last:3 5:newer:100";
+    wait_until("what was held back is there", || items(&branch) == all);
+    // Again and again, without a pause.
+    for round in 0..5 {
+        hq.exec("select syncjournal.lock_slice('small')");
+        hq.exec(&format!("update item set label = 'round {round}'"));
+        hq.exec(&format!("insert into item values (1{round}, 'x', 1)"));
+        hq.exec("select syncjournal.unlock_slice('small')");
+        hq.exec(&format!("update item set amount = amount + 1 where id = 1{round}"));
+    }
+    hq.exec("delete from item where id = 12");
+    wait_until("all rounds have come", || items(&branch) == items(&hq));
+    let ended = agent.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let loud = "select concat_ws(' ', (select string_agg(c::text, ' ') from syncjournal.conflict c), \
+        (select string_agg(q::text, ' ') from syncjournal.quarantine q))";
+    assert_eq!(branch.text(loud), "", "{}", ended.stderr);
+}
+
+#[test]
 fn nothing_of_what_goes_by_slices_is_extra() {
     let (hq, branch) = offices();
     hq.exec("select syncjournal.create_slice('small', 'item', 'amount < 10')");

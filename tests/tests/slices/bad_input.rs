@@ -67,6 +67,8 @@ fn names_and_tables_must_fit() {
     refused(&hq, "drop_slice('north')", "2BP01", "peer \"branch\"");
     refused(&hq, "slice_digest('none')", "42704", "no slice \"none\"");
     refused(&hq, "alter_slice('none', 'true')", "42704", "no slice \"none\"");
+    refused(&hq, "lock_slice('none')", "42704", "no slice \"none\"");
+    refused(&hq, "unlock_slice('none')", "42704", "no slice \"none\"");
     refused(&hq, "alter_slice('north', 'regoin = 1')", "42703", "regoin");
     refused(&hq, "alter_peer('branch', slices => '{nowhere}')", "42704", "no slice \"nowhere\"");
     refused(&hq, "alter_peer('branch', slices => array[null])", "22004", "null");

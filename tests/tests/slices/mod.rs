@@ -3,6 +3,7 @@
 mod bad_input;
 mod files;
 mod lists;
+mod locked;
 
 use syncjournal_tests::{Db, introduce, pair, triple};
 
