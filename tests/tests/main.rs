@@ -31,6 +31,7 @@ mod runs;
 mod schema_check;
 mod sets;
 mod slices;
+mod surface;
 mod topology;
 mod tracked_ddl;
 mod tracking;

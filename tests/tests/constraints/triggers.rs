@@ -391,3 +391,23 @@ fn a_trigger_may_write_to_rows_that_the_same_set_changes() {
     assert_same_rows(&hq, &branch, "item");
     assert_eq!(branch.query_one::<i64>("select count(*) from syncjournal.quarantine"), 0);
 }
+
+#[test]
+fn what_a_trigger_writes_is_verified_by_nobody() {
+    let body = "begin insert into public.note values (default, new.id + 100); return null; end";
+    let (hq, branch) = nodes("select 1");
+    for db in [&hq, &branch] {
+        db.exec(
+            "create table note (id uuid primary key default gen_random_uuid(),
+                item int references item);
+             select syncjournal.track('note')",
+        );
+    }
+    branch.exec(&trigger("annotate", "after insert on item for each row", body, "replica"));
+    branch.exec("select syncjournal.alter_peer('hq', constraints => 'enforce')");
+    hq.exec("insert into item values (1, 'a')");
+    let applied = carry(&hq, &branch, "changes");
+    // As in any replica: the keys of what was sent are held, those of what triggers make of it are not.
+    assert_eq!((applied.inserted, applied.quarantined), (1, 0));
+    assert_eq!(branch.text("select item from note"), "101");
+}

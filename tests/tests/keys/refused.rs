@@ -148,12 +148,15 @@ fn a_column_of_two_references_and_columns_that_do_not_travel() {
     let db = node();
     db.exec(
         "create table x (id serial primary key); create table y (id serial primary key);
+        create table by_name (id serial primary key, name text unique);
         create table z (id serial primary key, both_of int references x references y)",
     );
     let refused = db.expect_error("select syncjournal.track_all(keys => 'local')");
     assert!(refused.message.contains("\"both_of\""), "{}", refused.message);
     db.exec("alter table z drop constraint z_both_of_fkey1");
-    db.exec("select syncjournal.track_all(exclude => '{public.z}', keys => 'local')");
+    db.exec(
+        "select syncjournal.track_all(exclude => '{public.z,public.by_name}', keys => 'local')",
+    );
     db.exec("alter table z add unique (both_of)");
     for (option, what) in
         [("counters", "both_of"), ("natural_key", "both_of"), ("natural_key", "id")]
@@ -166,6 +169,12 @@ fn a_column_of_two_references_and_columns_that_do_not_travel() {
     db.exec("select syncjournal.track('z', keys => 'local', exclude_columns => '{both_of}')");
     db.exec("insert into x default values; insert into z (both_of) values (1)");
     assert_eq!(db.text("select new from syncjournal.change order by version desc limit 1"), "{}");
+    let adopted = db.expect_error(
+        "select syncjournal.track('by_name', keys => 'local', natural_key => '{name}',
+            on_key_collision => 'adopt')",
+    );
+    assert_eq!(adopted.sqlstate, "22023", "{}", adopted.message);
+    assert!(adopted.message.contains("adopt"), "{}", adopted.message);
     let kept = db.expect_error("select syncjournal.alter_tracking('z', keys => 'global')");
     assert_eq!(kept.sqlstate, "0A000");
     db.exec("select syncjournal.alter_tracking('z', exclude_columns => '{}')");
