@@ -137,3 +137,25 @@ fn the_agent_knows_its_commands() {
     let unknown = AgentCommand::new("").arg("frobnicate").finish();
     assert_eq!(unknown.code, Some(2), "{}", unknown.stderr);
 }
+
+#[test]
+fn the_example_configuration_is_one() {
+    // Which certificates there are is the machine's affair.
+    let example = include_str!("../../packaging/agent.toml").replace("?sslmode=verify-full", "");
+    // As it is, and with all that it mentions.
+    let optional = |line: &&str| {
+        line.strip_prefix("# ")
+            .is_some_and(|rest| rest.split_once(" = ").is_some_and(|(name, _)| !name.contains(' ')))
+    };
+    assert!(example.lines().filter(optional).count() > 6);
+    let everything: String = example
+        .lines()
+        .map(|line| if optional(&line) { &line[2..] } else { line })
+        .map(|line| line.replace("\"live\"", "\"plan\"").replace("\"both\"", "\"push\"") + "\n")
+        .collect();
+    for config in [&example, &everything] {
+        let finished = AgentCommand::new(config).args(&["sync", "nowhere"]).finish();
+        assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+        assert!(finished.stderr.contains("no link \"nowhere\""), "{}", finished.stderr);
+    }
+}
