@@ -24,7 +24,12 @@ create table syncjournal.registered_peer (
     -- The peer was restored from a backup: what came from it before this transaction, it may lack.
     resend_before xid8 not null default '0',
     -- Tables with slices named here go to the peer by these alone.
-    slices text[] not null default '{}'
+    slices text[] not null default '{}',
+    -- What the configuration of an agent's link said last; nulls: nothing. It selects among what the
+    -- peer may have.
+    link_include text[],
+    link_exclude text[],
+    link_slices text[]
 );
 
 -- The lists that a peer had before, for as long as it lacks entries of that time: everything visible
@@ -37,7 +42,9 @@ create table syncjournal.peer_past (
     changed_by xid8 not null default pg_catalog.pg_current_xact_id(),
     include text[] not null,
     exclude text[] not null,
-    slices text[] not null
+    slices text[] not null,
+    link_include text[],
+    link_exclude text[]
 );
 
 create index peer_past_peer_id on syncjournal.peer_past (peer_id);

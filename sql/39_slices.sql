@@ -257,70 +257,119 @@ as $$
     where s.relation_id = table_id and s.slice_name = any (slices)
 $$;
 
+-- Tables of which other rows go to a peer when its lists and its links' are those of `after`.
+create function syncjournal.changed_tables(
+    was syncjournal.registered_peer, now_is syncjournal.registered_peer,
+    out relation_id int4, out relid regclass, out was_selected boolean, out is_selected boolean,
+    out before text, out after text, out kept text, out open_before text, out open_after text)
+returns setof record
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+    select r.relation_id, r.relid, was_linked, is_linked, before.rows, after.rows, kept.rows,
+        open_before.rows, open_after.rows
+    from syncjournal.tracked_relation r
+        join pg_class c on c.oid = r.relid
+        join pg_namespace n on n.oid = c.relnamespace
+        cross join syncjournal.relation_matches(n.nspname, c.relname,
+            coalesce(was.link_include, '{*.*}'), coalesce(was.link_exclude, '{}')) was_linked
+        cross join syncjournal.relation_matches(n.nspname, c.relname,
+            coalesce(now_is.link_include, '{*.*}'), coalesce(now_is.link_exclude, '{}')) is_linked
+        cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
+            was.include, was.exclude, was.slices) before(rows)
+        cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
+            was.include, was.exclude, was.slices, kept_only => true) kept(rows)
+        cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
+            was.include, was.exclude, was.slices, open_only => true) open_before(rows)
+        cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
+            now_is.include, now_is.exclude, now_is.slices) after(rows)
+        cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
+            now_is.include, now_is.exclude, now_is.slices, open_only => true) open_after(rows)
+    where was_linked <> is_linked or before.rows <> after.rows
+        or open_before.rows <> open_after.rows
+    order by r.relation_id
+$$;
+
+-- Whether a peer may have rows of this database's: who has had nothing yet gets a full set first. One that
+-- is on its way has the lists of before.
+create function syncjournal.has_rows(peer syncjournal.registered_peer) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+    select peer.direction <> 'receive' and (peer.confirmed is not null or exists (
+        select from syncjournal.set_log l
+        where l.peer_id = peer.peer_id and l.direction = 'sent'))
+$$;
+
+-- Keeps writers off the tables of which other rows are to go: no change is half before and half after.
+-- To be called before anything of the peer is written: who applies holds tables first, too.
+create function syncjournal.lock_changed_tables(
+    was syncjournal.registered_peer, now_is syncjournal.registered_peer)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    relation regclass;
+begin
+    for relation in
+        select t.relid from syncjournal.changed_tables(was, now_is) t
+        where t.is_selected and syncjournal.has_rows(was)
+    loop
+        execute format('lock table %s in share row exclusive mode', relation);
+    end loop;
+end
+$$;
+
 -- Gives a peer other lists. What comes into sight by that, and what leaves the slices by which the peer
 -- had it, is journaled for this peer as it stands now, and travels in its place among all else; what
--- was written before goes by the lists of its time. Rows of a table that was had whole stay there. What
--- a locked slice shows comes when it is opened.
+-- was written before goes by the lists of its time. Rows of a table that was had whole stay there, and
+-- so do those of one that the peer's links select no longer. What a locked slice shows comes when it is
+-- opened.
 create function syncjournal.change_lists(
-    was syncjournal.registered_peer, now_include text[], now_exclude text[], now_slices text[])
+    was syncjournal.registered_peer, now_is syncjournal.registered_peer)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
     t record;
+    was_sliced boolean;
 begin
-    if (was.include, was.exclude, was.slices) = (now_include, now_exclude, now_slices) then
+    if (was.include, was.exclude, was.slices, was.link_include, was.link_exclude)
+        is not distinct from (now_is.include, now_is.exclude, now_is.slices,
+            now_is.link_include, now_is.link_exclude) then
         return;
     end if;
+    perform syncjournal.lock_changed_tables(was, now_is);
     update syncjournal.registered_peer p
-    set include = now_include, exclude = now_exclude, slices = now_slices
+    set include = now_is.include, exclude = now_is.exclude, slices = now_is.slices,
+        link_include = now_is.link_include, link_exclude = now_is.link_exclude
     where p.peer_id = was.peer_id;
-    -- Who has had nothing yet gets a full set first. One that is on its way has the lists of before.
-    if was.direction = 'receive' or was.confirmed is null and not exists (
-        select from syncjournal.set_log l
-        where l.peer_id = was.peer_id and l.direction = 'sent') then
+    if not syncjournal.has_rows(was) then
         return;
     end if;
     perform syncjournal.flush_capture();
     for t in
-        select r.relation_id, r.relid, before.rows as before, after.rows as after,
-            kept.rows as kept, open_before.rows as open_before, open_after.rows as open_after,
-            before.rows not in ('true', 'false') as was_sliced
-        from syncjournal.tracked_relation r
-            join pg_class c on c.oid = r.relid
-            join pg_namespace n on n.oid = c.relnamespace
-            cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
-                was.include, was.exclude, was.slices) before(rows)
-            cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
-                was.include, was.exclude, was.slices, kept_only => true) kept(rows)
-            cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
-                was.include, was.exclude, was.slices, open_only => true) open_before(rows)
-            cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
-                now_include, now_exclude, now_slices) after(rows)
-            cross join syncjournal.visible_rows(r.relation_id, n.nspname, c.relname,
-                now_include, now_exclude, now_slices, open_only => true) open_after(rows)
-        where before.rows <> after.rows or open_before.rows <> open_after.rows
-        order by r.relation_id
+        select * from syncjournal.changed_tables(was, now_is) c where c.is_selected
     loop
-        -- No change is half before and half after.
-        execute format('lock table %s in share row exclusive mode', t.relid);
-        if t.was_sliced then
+        was_sliced := t.was_selected and t.before not in ('true', 'false');
+        if was_sliced then
             perform syncjournal.take_locked_slice(s, was.peer_id, t.after)
             from syncjournal.slice s
             where s.relation_id = t.relation_id and not s.allow_sync
                 and s.slice_name = any (was.slices)
-                and (s.slice_name <> all (now_slices) or t.after in ('true', 'false'));
+                and (s.slice_name <> all (now_is.slices) or t.after in ('true', 'false'));
         end if;
         perform syncjournal.journal_transition(
             t.relid,
-            format('(%s) and (%s) is not true', t.open_after, t.open_before),
-            case when t.was_sliced then format(
+            format('(%s) and (%s) is not true', t.open_after,
+                case when t.was_selected then t.open_before else 'false' end),
+            case when was_sliced then format(
                 '(%s) and (%s) is not true and (%s) is not true', t.before, t.after, t.kept) end,
             null, was.peer_id);
     end loop;
     delete from syncjournal.peer_past o
     where o.peer_id = was.peer_id and syncjournal.snapshot_covers(was.confirmed, o.until);
-    insert into syncjournal.peer_past (peer_id, until, include, exclude, slices)
-    values (was.peer_id, pg_current_snapshot(), was.include, was.exclude, was.slices);
+    insert into syncjournal.peer_past (
+        peer_id, until, include, exclude, slices, link_include, link_exclude)
+    values (was.peer_id, pg_current_snapshot(), was.include, was.exclude, was.slices,
+        was.link_include, was.link_exclude);
 end
 $$;

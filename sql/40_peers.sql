@@ -121,12 +121,17 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
     was syncjournal.registered_peer := syncjournal.peer_named(name);
+    now_is syncjournal.registered_peer := was;
 begin
     perform syncjournal.check_peer(
         coalesce(node_id, was.node_id), coalesce(include, was.include),
         coalesce(exclude, was.exclude), coalesce(slices, was.slices),
         coalesce(direction, was.direction));
     perform syncjournal.check_peer_rules(constraints, stop_on);
+    now_is.include := coalesce(include, was.include);
+    now_is.exclude := coalesce(exclude, was.exclude);
+    now_is.slices := coalesce(slices, was.slices);
+    perform syncjournal.lock_changed_tables(was, now_is);
     update syncjournal.registered_peer p
     set node_id = coalesce(alter_peer.node_id, p.node_id),
         direction = coalesce(alter_peer.direction, p.direction),
@@ -139,9 +144,7 @@ begin
         perform syncjournal.note_activity(
             name, case when active then 'switched_on' else 'switched_off' end, 'here');
     end if;
-    perform syncjournal.change_lists(
-        was, coalesce(include, was.include), coalesce(exclude, was.exclude),
-        coalesce(slices, was.slices));
+    perform syncjournal.change_lists(was, now_is);
     perform syncjournal.refuse_two_ways();
 end
 $$;
@@ -158,7 +161,8 @@ $$;
 -- An agent's link makes itself known, and learns the name by which its other end goes here. The
 -- node is null where the other end is not at hand (a set that leaves as a file).
 -- What a person has said of the peer's direction is never widened; of constraints and stop_on the
--- link's own word counts where it has one (not null), since its configuration is a person's too.
+-- link's own word counts where it has one (not null), since its configuration is a person's too; of
+-- slices where it is another than before, so that what alter_peer says since then holds.
 create function syncjournal.register_link(
     peer_name text,
     peer_node uuid,
@@ -171,19 +175,19 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
     known syncjournal.registered_peer;
+    now_is syncjournal.registered_peer;
 begin
     perform syncjournal.check_peer(peer_node, '{}', '{}', coalesce(slices, '{}'), direction);
     perform syncjournal.check_peer_rules(constraints, stop_on);
     select * into known from syncjournal.registered_peer p
     where p.node_id = peer_node or p.peer_name = register_link.peer_name
     order by p.node_id = peer_node desc nulls last
-    limit 1
-    for update;
+    limit 1;
     if not found then
         perform syncjournal.insert_peer(
             peer_name, peer_node, '{*.*}', '{}', direction, true, constraints, stop_on);
         update syncjournal.registered_peer p
-        set slices = coalesce(register_link.slices, '{}')
+        set slices = coalesce(register_link.slices, '{}'), link_slices = register_link.slices
         where p.peer_name = register_link.peer_name;
         return peer_name;
     elsif known.node_id <> peer_node then
@@ -199,6 +203,19 @@ begin
                 hint = format('Allow it: select syncjournal.alter_peer(%L, direction => ''both'').',
                     known.peer_name);
     end if;
+    now_is := known;
+    if slices is distinct from known.link_slices then
+        now_is.slices := coalesce(slices, known.slices);
+        perform syncjournal.lock_changed_tables(known, now_is);
+    end if;
+    -- Two sessions of an agent may come at once: the second has nothing to change then.
+    perform from syncjournal.registered_peer p where p.peer_id = known.peer_id for update;
+    if exists (
+        select from syncjournal.registered_peer p
+        where p.peer_id = known.peer_id
+            and p.link_slices is not distinct from register_link.slices) then
+        now_is.slices := known.slices;
+    end if;
     update syncjournal.registered_peer p
     set node_id = coalesce(p.node_id, peer_node),
         direction = case when p.direction in ('both', register_link.direction)
@@ -209,10 +226,29 @@ begin
         and (p.node_id is null or p.direction not in ('both', register_link.direction)
             or p.constraints <> register_link.constraints
             or p.stop_on <> register_link.stop_on);
-    perform syncjournal.change_lists(
-        known, known.include, known.exclude, coalesce(slices, known.slices));
+    if slices is distinct from known.link_slices and slices is not null then
+        update syncjournal.registered_peer p set link_slices = register_link.slices
+        where p.peer_id = known.peer_id;
+    end if;
+    perform syncjournal.change_lists(known, now_is);
     perform syncjournal.refuse_two_ways();
     return known.peer_name;
+end
+$$;
+
+-- What the links to a peer select, of what it may have. It is kept, so that what they select anew is
+-- brought when they change.
+create function syncjournal.link_selects(peer text, include text[], exclude text[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+    was syncjournal.registered_peer := syncjournal.peer_named(peer);
+    now_is syncjournal.registered_peer := was;
+begin
+    perform syncjournal.relation_matches('', '', include, exclude);
+    now_is.link_include := include;
+    now_is.link_exclude := exclude;
+    perform syncjournal.change_lists(was, now_is);
 end
 $$;
 

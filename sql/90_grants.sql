@@ -41,6 +41,7 @@ $packs$;
 -- The agent: what a link needs, and no table of the users'.
 grant execute on function
     syncjournal.register_link(text, uuid, text, text, text[], text[]),
+    syncjournal.link_selects(text, text[], text[]),
     syncjournal.peer_filter(text), syncjournal.layout_slices(text, int4),
     syncjournal.exported_tables(text, text[], text[]), syncjournal.layout_definition(int4),
     syncjournal.received_position(uuid), syncjournal.make_durable(int8),

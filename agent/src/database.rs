@@ -1,6 +1,6 @@
 //! A node's database, met: a session, and who answers there.
 
-use crate::config::{LinkOptions, Node};
+use crate::config::{Flow, LinkOptions, Node};
 use crate::conninfo::Address;
 use crate::error::{Error, Kind, Result};
 use crate::net::{Session, SessionName, open};
@@ -82,6 +82,14 @@ impl Database {
             .await
             .map_err(|error| self.explain(error))?;
         row.try_get(0).map_err(|error| self.explain(error))
+    }
+
+    /// Says what the links to a peer select.
+    pub(crate) async fn link_selects(&self, peer: &str, flow: &Flow) -> Result<()> {
+        let sql = "select syncjournal.link_selects($1, $2, $3)";
+        let asked = self.session.execute(sql, &[&peer, &flow.include, &flow.exclude]).await;
+        asked.map_err(|error| self.explain(error))?;
+        Ok(())
     }
 
     /// The name under which a node goes among the peers here, if it does.

@@ -35,6 +35,7 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
         source.database.register(&source.peer, None, "send", &flow.options.at_source()).await?;
     }
     source.check_patterns(&flow).await?;
+    source.database.link_selects(&source.peer, &flow).await?;
     let mode = if arguments.full || !source.has_confirmed().await? {
         WindowMode::Full
     } else {

@@ -86,6 +86,7 @@ impl Ends {
         let peer = register(source, target, way("send"), &self.flow.options.at_source()).await?;
         let options = &self.flow.options.at_target();
         self.target_peer = register(target, source, way("receive"), options).await?;
+        source.link_selects(&peer, &self.flow).await?;
         self.source.peer = peer;
         Ok(())
     }

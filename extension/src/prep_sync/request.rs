@@ -54,6 +54,8 @@ struct Era {
     until: Snapshot,
     changed_by: u64,
     lists: Lists,
+    /// What the peer's links selected then.
+    linked: Selection,
 }
 
 /// The lists by which an entry goes: by its transaction's number.
@@ -150,9 +152,12 @@ impl Request {
         relation_id: Option<i32>,
         (schema, table): (&str, &str),
     ) -> Audience {
-        let lists = self.past.get(time.0).map_or(&self.lists, |era| &era.lists);
+        let era = self.past.get(time.0);
+        let lists = era.map_or(&self.lists, |era| &era.lists);
         let own = &lists.selection;
-        if self.given.as_ref().is_some_and(|given| !given.selects(schema, table)) {
+        let were_linked = era.is_none_or(|era| era.linked.selects(schema, table));
+        let is_given = |given: &Selection| given.selects(schema, table);
+        if !were_linked || !self.given.as_ref().is_none_or(is_given) {
             return Audience::Nothing;
         }
         match relation_id.and_then(|relation| lists.audiences.by_slices(relation)) {
@@ -182,18 +187,22 @@ impl Lists {
 fn past_of(peer: &Peer) -> Vec<Era> {
     let sql = "select until::text, changed_by, pg_catalog.array_to_string(include, E'\\x01'), \
             pg_catalog.array_to_string(exclude, E'\\x01'), \
-            pg_catalog.array_to_string(slices, E'\\x01') \
+            pg_catalog.array_to_string(slices, E'\\x01'), \
+            pg_catalog.array_to_string(coalesce(link_include, '{*.*}'), E'\\x01'), \
+            pg_catalog.array_to_string(link_exclude, E'\\x01') \
         from syncjournal.peer_past where peer_id = $1 order by past_id";
     let mut past = Vec::new();
     query::run(View::Statement, sql, &[Arg::Int2(peer.peer_id)], |row| {
         let until = row.text(1).and_then(|text| Snapshot::from_str(&text).ok());
-        let lists = (pattern_list(row.text(3)), pattern_list(row.text(4)), row.text(5));
+        let list = |column| pattern_list(row.text(column));
+        let lists = (list(3), list(4), row.text(5), selection(&list(6), &list(7)));
         past.extend(until.map(|until| (until, row.int8(2).unwrap_or_default() as u64, lists)));
     });
-    let era = |(until, changed_by, (include, exclude, slices)): (_, _, (Vec<_>, Vec<_>, _))| {
-        let slices: Option<String> = slices;
+    type Kept = (Vec<String>, Vec<String>, Option<String>, Selection);
+    let era = |(until, changed_by, lists): (_, _, Kept)| {
+        let (include, exclude, slices, linked) = lists;
         let lists = Lists::of(&include, &exclude, slices.as_deref().unwrap_or_default());
-        Era { until, changed_by, lists }
+        Era { until, changed_by, lists, linked }
     };
     past.into_iter().map(era).collect()
 }

@@ -137,3 +137,67 @@ fn a_link_whose_slices_change_brings_the_difference() {
     assert!(said.contains("there is no slice \"medium\""), "{said}");
     assert_eq!(items(&branch), "3:c:300");
 }
+
+#[test]
+fn seed_37_a_link_whose_lists_change_brings_what_they_show() {
+    let (hq, branch) = offices();
+    for db in [&hq, &branch] {
+        db.exec("create table note (id int primary key, body text)");
+        db.exec("select syncjournal.track('note')");
+    }
+    hq.exec("insert into item values (1, 'a', 1); insert into note values (1, 'a'), (2, 'b')");
+    let notes =
+        |db: &Db| db.text("select coalesce(string_agg(id || body, ' ' order by id), '') from note");
+    let sync = |lists: &str| {
+        let config = link(&hq, &branch, &format!("mode = \"once\"\n{lists}"));
+        let ended = AgentCommand::new(&config).args(&["sync"]).finish();
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        ended.stderr
+    };
+    sync("include = [\"public.item\"]");
+    assert_eq!((items(&branch), notes(&branch)), ("1:a:1".into(), String::new()));
+    // Some of it unsent, and written under the list of before.
+    hq.exec("update note set body = 'bb' where id = 2; delete from note where id = 1");
+    sync("include = [\"public.item\"]");
+    hq.exec("update note set body = 'bbb' where id = 2; insert into note values (3, 'c')");
+    hq.exec("update item set amount = 2");
+    sync("include = [\"public.item\", \"public.note\"]");
+    assert_eq!((items(&branch), notes(&branch)), ("1:a:2".into(), "2bbb 3c".into()));
+    // Hidden again: what is there stays; and shown: what has changed comes, and nothing else.
+    sync("exclude = [\"public.note\"]");
+    hq.exec("update note set body = 'unseen' where id = 3; insert into note values (4, 'd')");
+    sync("exclude = [\"public.note\"]");
+    assert_eq!(notes(&branch), "2bbb 3c");
+    sync("");
+    assert_eq!(notes(&branch), "2bbb 3unseen 4d");
+    // What the row came to while it was hidden has no history here.
+    let told = "select string_agg(concat_ws(' ', conflict_type, winner, status), ', ') \
+        || (select count(*) from syncjournal.quarantine) from syncjournal.conflict";
+    assert_eq!(branch.text(told), "update_origin_differs remote resolved0");
+    let sent = "select entries::text from syncjournal.sync_set where direction = 'sent' \
+        order by made_at desc limit 1";
+    sync("");
+    assert_eq!(hq.text(sent), "0");
+}
+
+#[test]
+fn what_alter_peer_says_holds_until_the_links_file_says_something_else() {
+    let (hq, branch) = offices();
+    hq.exec("select syncjournal.create_slice('small', 'item', 'amount < 10')");
+    hq.exec("select syncjournal.create_slice('large', 'item', 'amount >= 100')");
+    hq.exec("insert into item values (1, 'a', 1), (2, 'b', 20), (3, 'c', 300)");
+    let sync = |more: &str| {
+        let config = link(&hq, &branch, &format!("mode = \"once\"\n{more}"));
+        let ended = AgentCommand::new(&config).args(&["sync"]).finish();
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+    };
+    sync("slices = [\"small\"]");
+    assert_eq!(items(&branch), "1:a:1");
+    hq.exec("select syncjournal.alter_peer('branch', slices => '{small,large}')");
+    sync("slices = [\"small\"]");
+    assert_eq!(items(&branch), "1:a:1 3:c:300", "the file says what it said before");
+    sync("");
+    assert_eq!(items(&branch), "1:a:1 3:c:300", "the file says nothing");
+    sync("slices = [\"large\"]");
+    assert_eq!(items(&branch), "3:c:300", "the file says something else");
+}

@@ -1,5 +1,8 @@
 //! Filters and lists that change while peers have rows by them.
 
+use std::thread;
+use std::time::Duration;
+
 use syncjournal_tests::{apply_set, carry, confirm_set, prepare_set};
 
 use super::{assert_quiet, assert_same_slice, items, north};
@@ -109,4 +112,32 @@ fn a_table_that_is_included_later_comes_with_its_rows() {
     carry(&hq, &branch, "changes");
     assert_eq!(branch.text("select string_agg(body, ' ' order by id) from note"), "aaa seen d");
     assert_quiet(&[&hq, &branch]);
+}
+
+#[test]
+fn who_changes_lists_waits_for_tables_and_keeps_no_peer_meanwhile() {
+    let (hq, branch) = north();
+    hq.exec("insert into item values (1, 'north', 'a', 1), (2, 'south', 'b', 2)");
+    carry(&hq, &branch, "full");
+    hq.exec("select syncjournal.create_slice('south', 'item', $$region = 'south'$$)");
+    let position = hq.text("select confirmed::text from syncjournal.registered_peer");
+    let mut writer = hq.session();
+    // As `apply` does: the table first, and the peer at the end.
+    writer.exec("begin; update item set price = 3 where id = 2");
+    let mut admin = hq.session();
+    thread::scope(|scope| {
+        let changing = scope.spawn(move || {
+            admin.exec("select syncjournal.alter_peer('branch', slices => '{north,south}')");
+        });
+        let waiting = "select count(*) from pg_locks where not granted \
+            and relation = 'item'::regclass";
+        while hq.query_one::<i64>(waiting) == 0 {
+            thread::sleep(Duration::from_millis(20));
+        }
+        writer.exec("update syncjournal.registered_peer set active = active; commit");
+        changing.join().expect("no deadlock");
+    });
+    assert_eq!(hq.text("select confirmed::text from syncjournal.registered_peer"), position);
+    carry(&hq, &branch, "changes");
+    assert_same_slice(&hq, &branch, "true");
 }
