@@ -16,7 +16,8 @@ pub(crate) const LOCK_CLASS: i32 = 0x5359_4e43;
 #[derive(Debug)]
 pub(crate) struct Database {
     pub(crate) node: Arc<Node>,
-    pub(crate) session: Session,
+    /// Shared with questions that are asked beside whatever else is done.
+    pub(crate) session: Arc<Session>,
     /// Where it was found, of several hosts.
     pub(crate) address: Address,
     pub(crate) identity: NodeInfo,
@@ -35,7 +36,7 @@ impl Database {
         })?;
         Ok(Self {
             node: Arc::clone(node),
-            session: established.session,
+            session: Arc::new(established.session),
             address: established.address,
             identity,
             instance,

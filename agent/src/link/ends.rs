@@ -150,15 +150,21 @@ impl Ends {
     /// Whether each end has the other switched on. A target that does not know yet that the source has
     /// switched it off is told; its own switch is nobody else's affair, and neither switches the other on.
     pub(crate) async fn is_open(&mut self) -> Result<bool> {
-        let offered = self.offer().await?.active;
+        Ok(self.open_offer().await?.is_some())
+    }
+
+    /// The source's offer, where both ends are switched on.
+    pub(crate) async fn open_offer(&mut self) -> Result<Option<Offer>> {
+        let offer = self.offer().await?;
+        let offered = offer.active;
         let taken = self.target.takes_from(&self.target_peer).await?;
         if taken && !offered && self.flow.carries_switch {
             self.tell_switched_off().await?;
         }
-        Ok(offered && taken)
+        Ok((offered && taken).then_some(offer))
     }
 
-    /// The same before the ends have met, for a trial: nobody is told anything.
+    /// [`Self::is_open`] before the ends have met, for a trial: nobody is told anything.
     pub(crate) async fn would_be_open(&mut self) -> Result<bool> {
         let (source, target) = (&self.source.database, &self.target.database);
         let known = source.peer_of(&target.identity, &self.flow.target.name).await?;

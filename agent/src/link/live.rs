@@ -185,10 +185,10 @@ impl<'a> Live<'a> {
         let Some(Joined { member, .. }) = self.joined.take() else {
             return Err(Error::protocol("no place in the stream"));
         };
-        if !self.ends.is_open().await? {
+        let Some(offer) = self.ends.open_offer().await? else {
             return Ok(Event::Deactivated);
-        }
-        let layouts = Layouts::new(self.ends.offer().await?)?;
+        };
+        let layouts = Layouts::new(offer)?;
         let Some(position) = self.ends.position().await? else {
             return Err(Error::new(Kind::Gap, "the target has no position after its first sync"));
         };

@@ -20,6 +20,9 @@ pub(super) const MEASUREMENT: Measurement = Measurement {
 };
 
 const SECONDS: usize = 30;
+/// What follows an arrival, such as a confirmation, is not idleness yet; and a session that is idle tells
+/// of its transactions up to ten seconds later, so that those of the start would be counted as idle ones.
+const AFTER_THE_START: Duration = Duration::from_secs(13);
 const CARRIER: Metric = Metric::less("CPU of the carrier", "% of a core");
 const SOURCE: Metric = Metric::less("CPU of the source", "% of a core");
 const TARGET: Metric = Metric::less("CPU of the target", "% of a core");
@@ -41,8 +44,7 @@ fn rest(entrant: &mut Entrant, book: &mut Book, seconds: usize) {
     let pair = &entrant.pair;
     entrant.link.start();
     entrant.link.wait(pair, pair.mark());
-    // What follows an arrival, such as a confirmation, is not idleness yet.
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(AFTER_THE_START);
     let daemons = entrant.link.daemons();
     let asked = || [&pair.source, &pair.target].map(transactions);
     let (before, carrier, asked_before) = (pair.cpu(), cpu::of_families(&daemons), asked());
