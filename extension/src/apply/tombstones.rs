@@ -7,11 +7,10 @@ use std::ops::ControlFlow;
 use syncjournal_core::{RowId, Version};
 
 use crate::error::not_installed;
-use crate::journal::tombstone;
+use crate::journal::tombstone::Moment;
 use crate::pg::catalog;
 use crate::pg::query::{self, Arg};
 use crate::pg::table::{Key, Table};
-use crate::pg::transaction;
 
 /// The tombstones of one table; new ones are written in batches. The nil row's stands for a
 /// truncation.
@@ -27,20 +26,6 @@ pub struct Tombstones {
     fresh: HashMap<RowId, Option<Version>>,
     /// Of these, rows that were not here to be locked.
     unheld: HashMap<RowId, Version>,
-}
-
-/// What changes whenever somebody may have deleted a row: a session that has ended a transaction, or
-/// a trigger of the users' within this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Moment {
-    transactions: u64,
-    burials: u64,
-}
-
-impl Moment {
-    fn now() -> Self {
-        Self { transactions: transaction::ended_so_far(), burials: tombstone::burials() }
-    }
 }
 
 impl Tombstones {

@@ -4,32 +4,44 @@
 //!
 //! Asked twice. Before the row is written, for a version later than the tombstone's, which may be of
 //! a clock that is ahead; and afterwards for the parent, since the check for duplicates may have
-//! waited for whoever deleted the row. An identity of our own making is new, and most tables have
-//! no tombstones at all: that is looked up once for each statement, before and after.
+//! waited for whoever deleted the row. Mostly nobody has ended a transaction between the two: then
+//! the first answers hold. An identity of our own making is new, and a table may have no tombstones
+//! at all: that is looked up once for each command, before and after.
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use syncjournal_core::{RowId, Version};
 
 use crate::capture::state;
 use crate::error::Failure;
-use crate::journal::tombstone;
+use crate::journal::tombstone::{self, Moment};
 use crate::layout::Tracked;
 use crate::pg::{catalog, transaction};
 
-/// Whether the rows of a statement are about to be written, or written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    Before,
-    After,
-}
-
-/// Whether a relation had tombstones when a command of this transaction asked.
+/// What this transaction was told of a relation's tombstones.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     relation_id: i32,
+    /// Before its first row was written.
+    since: Moment,
+    /// Whether a row has had one.
+    found: bool,
+    /// Whether there were any: before a command wrote its rows, and since it has.
+    any: [Option<Any>; 2],
+}
+
+/// Whether there were any tombstones when a command asked.
+#[derive(Clone, Copy, Debug)]
+struct Any {
     command: u32,
-    phase: Phase,
-    any: bool,
+    asked: Moment,
+    is_so: bool,
+}
+
+/// Whether rows are about to be written, or written.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Before,
+    After,
 }
 
 /// What a row that comes with its identity must be later than; nil where it is new.
@@ -41,7 +53,7 @@ pub fn before_insert(tracked: &Tracked, row: RowId) -> Version {
             }
         });
     }
-    last_delete(tracked, row, Phase::Before)
+    deleted_before(tracked, row)
 }
 
 /// The parent of the insert `version`, whose row is written; nil where it is new.
@@ -50,7 +62,7 @@ pub fn parent_of_insert(tracked: &Tracked, row: RowId, version: Version) -> Vers
     if tracked.identity_added && !state::with(|state| state.given.contains(&relation_id)) {
         return Version::NIL;
     }
-    let stone = last_delete(tracked, row, Phase::After);
+    let stone = deleted_after(tracked, row);
     if stone < version {
         return take(tracked, row, version, stone);
     }
@@ -78,31 +90,61 @@ fn take(tracked: &Tracked, row: RowId, version: Version, stone: Version) -> Vers
     stone.max(taken)
 }
 
-/// The version that deleted the row last, by this transaction or before it.
-fn last_delete(tracked: &Tracked, row: RowId, phase: Phase) -> Version {
-    let relation_id = tracked.relation_id;
-    let pending = state::with(|state| state.buffer.last_delete(relation_id, row));
-    if any_stones(relation_id, phase) {
-        pending.max(tombstone::of(relation_id, row))
-    } else {
-        pending
-    }
+/// The version that deleted the row last, by this transaction or before it: before the row is
+/// written.
+fn deleted_before(tracked: &Tracked, row: RowId) -> Version {
+    let stone = stone_of(tracked.relation_id, row, Phase::Before);
+    with_pending(tracked, row, stone)
 }
 
-fn any_stones(relation_id: i32, phase: Phase) -> bool {
-    let command = transaction::command();
-    let known = state::with(|state| state.stones).filter(|asked| {
-        (asked.relation_id, asked.command, asked.phase) == (relation_id, command, phase)
+/// The same once it is written. Nobody else can bury it from then on. Where no row has had a stone
+/// so far, and nobody has set any since the first was asked for, this one has none either.
+fn deleted_after(tracked: &Tracked, row: RowId) -> Version {
+    let asked = state::with(|state| find(&state.stones, tracked.relation_id));
+    let stone = match asked {
+        Some(asked) if !asked.found && asked.since == Moment::now() => Version::NIL,
+        _ => stone_of(tracked.relation_id, row, Phase::After),
+    };
+    with_pending(tracked, row, stone)
+}
+
+/// Deletes of this transaction are not journaled yet.
+fn with_pending(tracked: &Tracked, row: RowId, stone: Version) -> Version {
+    state::with(|state| stone.max(state.buffer.last_delete(tracked.relation_id, row)))
+}
+
+fn stone_of(relation_id: i32, row: RowId, phase: Phase) -> Version {
+    let mut asked = state::with(|state| find(&state.stones, relation_id)).unwrap_or_else(|| {
+        Asked { relation_id, since: Moment::now(), found: false, any: [None; 2] }
     });
-    known.map_or_else(
-        || {
-            let any = tombstone::any(relation_id);
-            let asked = Asked { relation_id, command, phase, any };
-            state::with(|state| state.stones = Some(asked));
-            any
-        },
-        |asked| asked.any,
-    )
+    let stone =
+        if asked.any(phase) { tombstone::of_inserted(relation_id, row) } else { Version::NIL };
+    asked.found |= !stone.is_nil();
+    state::with(|state| {
+        state.stones.retain(|other| other.relation_id != relation_id);
+        state.stones.push(asked);
+    });
+    stone
+}
+
+fn find(stones: &[Asked], relation_id: i32) -> Option<Asked> {
+    stones.iter().find(|asked| asked.relation_id == relation_id).copied()
+}
+
+impl Asked {
+    /// Triggers fire after a command has written all its rows, so that one answer holds for all.
+    fn any(&mut self, phase: Phase) -> bool {
+        let (command, now) = (transaction::command(), Moment::now());
+        let known = self.any[phase as usize]
+            .filter(|any| any.command == command && any.asked.has_no_own_until(now));
+        let any = known.unwrap_or_else(|| Any {
+            command,
+            asked: now,
+            is_so: tombstone::any(self.relation_id),
+        });
+        self.any[phase as usize] = Some(any);
+        any.is_so
+    }
 }
 
 fn deleted_meanwhile(tracked: &Tracked, row: RowId) -> ! {

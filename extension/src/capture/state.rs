@@ -14,6 +14,7 @@ use crate::capture::flush;
 use crate::layout::{self, Tracked};
 use crate::pg::catalog;
 use crate::pg::reference;
+use crate::pg::standing;
 use crate::pg::transaction::{self, SubtransactionEvent, TransactionEvent};
 
 #[derive(Debug, Default)]
@@ -24,8 +25,8 @@ pub struct State {
     pub emptied: Vec<i32>,
     /// Relations whose rows have identities of our making, and to which one with its own was added.
     pub given: Vec<i32>,
-    /// What was asked last of tombstones.
-    pub stones: Option<Asked>,
+    /// What was asked of tombstones.
+    pub stones: Vec<Asked>,
     /// Frames up to this time were flushed before their statement's end.
     split_until: Option<HybridTime>,
     /// The transaction is about to end: whatever still comes is journaled at once.
@@ -104,8 +105,6 @@ fn flush_early(level: i32) {
         (batch, state.split_until)
     });
     flush::flush(batch, split_until);
-    // Tombstones may have been set.
-    with(|state| state.stones = None);
 }
 
 /// Whether all that entries refer to is there by now: before that they are not journaled.
@@ -137,6 +136,7 @@ fn on_transaction(event: TransactionEvent) {
             if !with(|state| state.buffer.is_empty()) {
                 flush_rest();
             }
+            standing::close();
         }
         TransactionEvent::Done | TransactionEvent::RolledBack => end(),
     }
@@ -161,12 +161,13 @@ fn flush_rest() {
 /// Runs when the transaction is over: must not call Postgres, must not fail.
 fn end() {
     layout::transaction_over();
+    standing::forget();
     with(|state| {
         state.allocator.end_transaction();
         state.buffer.clear();
         state.emptied.clear();
         state.given.clear();
-        state.stones = None;
+        state.stones.clear();
         state.split_until = None;
         state.is_ending = false;
     });

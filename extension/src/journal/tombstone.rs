@@ -10,8 +10,9 @@ use syncjournal_core::{RowId, Version};
 
 use crate::error::not_installed;
 use crate::layout;
+use crate::pg::probe::Probe;
 use crate::pg::table::{Field, Found, Key, Table};
-use crate::pg::{catalog, invalidation};
+use crate::pg::{catalog, invalidation, standing, transaction};
 
 thread_local! {
     static BURIALS: Cell<u64> = const { Cell::new(0) };
@@ -20,10 +21,23 @@ thread_local! {
         ManuallyDrop::new(RefCell::new(HashMap::new()));
 }
 
-/// How often this backend has set stones: who remembers that there are none looks again when this
-/// has changed.
-pub fn burials() -> u64 {
-    BURIALS.get()
+/// What changes whenever somebody may have set a stone: a session that has ended a transaction, or
+/// this one. Who remembers that there are none looks again when it has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    transactions: u64,
+    burials: u64,
+}
+
+impl Moment {
+    pub fn now() -> Self {
+        Self { transactions: transaction::ended_so_far(), burials: BURIALS.get() }
+    }
+
+    /// Whether this session has set none between the two.
+    pub fn has_no_own_until(self, later: Self) -> bool {
+        self.burials == later.burials
+    }
 }
 
 /// The version that deleted the row, or (the nil row) truncated the relation; nil if none did.
@@ -53,13 +67,23 @@ pub fn forget() {
     EMPTIED.with(|emptied| emptied.borrow_mut().clear());
 }
 
-/// Whether any row of the relation has a stone.
+/// As [`of`], for a trigger, which asks for row after row.
+pub fn of_inserted(relation_id: i32, row: RowId) -> Version {
+    let version = ask(|probe| probe.read_under(relation_id, row.0, |stone| stone.uuid(3)));
+    version.map_or(Version::NIL, Version::from_bytes)
+}
+
+/// Whether any row of the relation has a stone, for a trigger. The nil row does not count: that tells
+/// of a truncation only.
 pub fn any(relation_id: i32) -> bool {
-    let relid = catalog::own_relation(c"tombstone").unwrap_or_else(|| not_installed().raise());
-    let table = Table::read(relid);
-    // Greatest first: the nil row, which tells of a truncation only, would come last.
-    let is_row = |found: &Found| ControlFlow::Break(found.uuid(2) != Some(RowId::NIL.0));
-    table.equal(table.primary_key(), &[(1, Key::Int4(relation_id))], is_row) == Some(true)
+    let mut least = RowId::NIL.0;
+    least[15] = 1;
+    ask(|probe| probe.has_from(relation_id, least))
+}
+
+fn ask<R>(question: impl FnOnce(&mut Probe) -> R) -> R {
+    let answer = standing::ask(|| catalog::own_relation(c"tombstone"), question);
+    answer.unwrap_or_else(|| not_installed().raise())
 }
 
 /// Records TRUNCATEs: each is measured against what comes later.

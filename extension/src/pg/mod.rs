@@ -32,6 +32,7 @@ pub mod row_writer;
 pub mod setting;
 pub mod snapshot;
 pub mod sql;
+pub mod standing;
 pub mod subtransaction;
 pub mod table;
 pub mod table_scan;

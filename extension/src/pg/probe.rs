@@ -1,5 +1,7 @@
 //! Asking a table over and over for a row of a certain uuid. Table, index and scan stay
 //! open, which costs most of a single look-up.
+//!
+//! [`super::standing`] keeps one open for a whole statement.
 
 use std::ptr::null_mut;
 
@@ -8,34 +10,46 @@ use pgrx::pg_sys::{self, Datum, Oid};
 use crate::pg::arena::Home;
 use crate::pg::varlena;
 
-/// An open look-up by a primary key that begins with a uuid. Reads under `SnapshotSelf`, as
-/// [`super::table::Table`] does.
+/// An open look-up by a key that begins with a uuid, or with a number and a uuid. Reads under
+/// `SnapshotSelf`, as [`super::table::Table`] does.
 #[derive(Debug)]
 pub struct Probe {
     relation: pg_sys::Relation,
     index: pg_sys::Relation,
     scan: pg_sys::IndexScanDesc,
     slot: *mut pg_sys::TupleTableSlot,
-    key: Box<pg_sys::ScanKeyData>,
+    /// What the rows' first columns are compared with; the last is that of the uuid.
+    keys: Vec<pg_sys::ScanKeyData>,
     key_bytes: Box<[u8; 16]>,
     home: Home,
+}
+
+/// How a row's uuid compares with the one that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Match {
+    Equal,
+    AtLeast,
 }
 
 impl Probe {
     /// None where somebody else has dropped the table meanwhile.
     pub fn open(relid: Oid) -> Option<Self> {
-        Self::on(relid, None)
+        Self::on(relid, None, 1)
     }
 
     /// By another index that begins with a uuid.
     pub fn by_index(relid: Oid, index: Oid) -> Option<Self> {
-        Self::on(relid, Some(index))
+        Self::on(relid, Some(index), 1)
     }
 
-    fn on(relid: Oid, index: Option<Oid>) -> Option<Self> {
+    /// By a primary key that begins with an int4 and a uuid: ask under a number.
+    pub fn numbered(relid: Oid) -> Option<Self> {
+        Self::on(relid, None, 2)
+    }
+
+    fn on(relid: Oid, index: Option<Oid>, columns: usize) -> Option<Self> {
         let lock = pg_sys::AccessShareLock as i32;
-        // SAFETY: opened in the current memory context, to which `has` returns, and closed on drop;
-        // the key points into its box, which does not move.
+        // SAFETY: opened in the current memory context, to which `look` returns, and closed on drop.
         unsafe {
             let relation = pg_sys::try_relation_open(relid, lock);
             if relation.is_null() {
@@ -44,43 +58,88 @@ impl Probe {
             let key = index.unwrap_or_else(|| pg_sys::RelationGetPrimaryKeyIndex(relation));
             let index = pg_sys::index_open(key, lock);
             let snapshot = &raw mut pg_sys::SnapshotSelfData;
-            let scan = pg_sys::index_beginscan(relation, index, snapshot, 1, 0);
+            let scan = pg_sys::index_beginscan(relation, index, snapshot, columns as i32, 0);
             let slot = pg_sys::table_slot_create(relation, null_mut());
+            let keys = vec![pg_sys::ScanKeyData::default(); columns];
             let key_bytes = Box::new([0_u8; 16]);
-            let mut key = Box::new(pg_sys::ScanKeyData::default());
-            let equal = pg_sys::BTEqualStrategyNumber as u16;
-            let argument = Datum::from(key_bytes.as_ptr());
-            pg_sys::ScanKeyInit(&mut *key, 1, equal, Oid::from(pg_sys::F_UUID_EQ), argument);
-            Some(Self { relation, index, scan, slot, key, key_bytes, home: Home::here() })
+            Some(Self { relation, index, scan, slot, keys, key_bytes, home: Home::here() })
         }
     }
 
     /// Whether a row with this uuid is there.
     pub fn has(&mut self, uuid: [u8; 16]) -> bool {
-        self.look(uuid, |_| ()).is_some()
+        self.look(None, uuid, Match::Equal, |_| ()).is_some()
     }
 
     /// What `read` makes of the row with this uuid.
     pub fn read<R>(&mut self, uuid: [u8; 16], read: impl FnOnce(&Columns) -> R) -> Option<R> {
-        self.look(uuid, |slot| read(&Columns(slot)))
+        self.look(None, uuid, Match::Equal, read)
+    }
+
+    /// The same of the row under this number.
+    pub fn read_under<R>(
+        &mut self,
+        number: i32,
+        uuid: [u8; 16],
+        read: impl FnOnce(&Columns) -> R,
+    ) -> Option<R> {
+        self.look(Some(number), uuid, Match::Equal, read)
+    }
+
+    /// Whether under this number there is a row whose uuid is this one or a greater.
+    pub fn has_from(&mut self, number: i32, uuid: [u8; 16]) -> bool {
+        self.look(Some(number), uuid, Match::AtLeast, |_| ()).is_some()
     }
 
     fn look<R>(
         &mut self,
+        number: Option<i32>,
         uuid: [u8; 16],
-        read: impl FnOnce(*mut pg_sys::TupleTableSlot) -> R,
+        of: Match,
+        read: impl FnOnce(&Columns) -> R,
     ) -> Option<R> {
-        *self.key_bytes = uuid;
-        let Self { scan, slot, key, home, .. } = self;
-        // SAFETY: scan and slot are open. What the scan keeps is allocated where it was opened.
+        self.set_keys(number, uuid, of);
+        let Self { scan, slot, keys, home, .. } = self;
+        // SAFETY: scan and slot are open, and there are as many keys as the scan was opened for.
+        // What it keeps is allocated where it was opened.
         home.run(|| unsafe {
-            pg_sys::index_rescan(*scan, &mut **key, 1, null_mut(), 0);
+            let count = keys.len() as i32;
+            pg_sys::index_rescan(*scan, keys.as_mut_ptr(), count, null_mut(), 0);
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
             let found = pg_sys::index_getnext_slot(*scan, forward, *slot);
-            let answer = found.then(|| read(*slot));
+            let answer = found.then(|| read(&Columns(*slot)));
             pg_sys::ExecClearTuple(*slot);
             answer
         })
+    }
+
+    /// Gives back the pages that the last question has pinned: VACUUM would wait for them.
+    pub fn rest(&mut self) {
+        // SAFETY: the scan is open, its keys are those of the last question.
+        unsafe {
+            let count = self.keys.len() as i32;
+            pg_sys::index_rescan(self.scan, self.keys.as_mut_ptr(), count, null_mut(), 0);
+        }
+    }
+
+    fn set_keys(&mut self, number: Option<i32>, uuid: [u8; 16], of: Match) {
+        *self.key_bytes = uuid;
+        let equal = pg_sys::BTEqualStrategyNumber as u16;
+        let (strategy, function) = match of {
+            Match::Equal => (equal, pg_sys::F_UUID_EQ),
+            Match::AtLeast => (pg_sys::BTGreaterEqualStrategyNumber as u16, pg_sys::F_UUID_GE),
+        };
+        let (last, before) = self.keys.split_last_mut().expect("a key has columns");
+        let uuid = Datum::from(self.key_bytes.as_ptr());
+        let column = before.len() as i16 + 1;
+        // SAFETY: fills in keys of ours; the functions compare what the columns hold.
+        unsafe {
+            if let Some(first) = before.first_mut() {
+                let number = Datum::from(number.expect("the key begins with a number"));
+                pg_sys::ScanKeyInit(first, 1, equal, Oid::from(pg_sys::F_INT4EQ), number);
+            }
+            pg_sys::ScanKeyInit(last, column, strategy, Oid::from(function), uuid);
+        }
     }
 }
 
@@ -100,6 +159,11 @@ impl Columns {
 
     pub fn int8(&self, column: usize) -> i64 {
         self.datum(column).map_or(0, |datum| datum.value() as i64)
+    }
+
+    pub fn uuid(&self, column: usize) -> [u8; 16] {
+        // SAFETY: callers name columns of type uuid.
+        self.datum(column).map_or([0; 16], |datum| unsafe { *datum.cast_mut_ptr::<[u8; 16]>() })
     }
 
     pub fn bytes(&self, column: usize) -> Vec<u8> {

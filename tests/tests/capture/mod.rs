@@ -7,6 +7,7 @@ mod partitions;
 mod random;
 mod replay;
 mod rows;
+mod standing;
 mod statements;
 mod transactions;
 mod triggers;
