@@ -13,6 +13,7 @@ use syncjournal_core::{RowId, Version};
 
 use crate::capture::state;
 use crate::error::Failure;
+use crate::journal::stone_reader::{self, StoneReader};
 use crate::journal::tombstone::{self, Moment};
 use crate::layout::Tracked;
 use crate::pg::{catalog, transaction};
@@ -35,6 +36,14 @@ struct Any {
     command: u32,
     asked: Moment,
     is_so: bool,
+}
+
+/// What a command has read of a relation's tombstones.
+#[derive(Debug)]
+pub struct Reading {
+    command: u32,
+    since: Moment,
+    reader: StoneReader,
 }
 
 /// Whether rows are about to be written, or written.
@@ -117,13 +126,31 @@ fn stone_of(relation_id: i32, row: RowId, phase: Phase) -> Version {
     let mut asked = state::with(|state| find(&state.stones, relation_id)).unwrap_or_else(|| {
         Asked { relation_id, since: Moment::now(), found: false, any: [None; 2] }
     });
-    let stone =
-        if asked.any(phase) { tombstone::of_inserted(relation_id, row) } else { Version::NIL };
+    let stone = match (asked.any(phase), phase) {
+        (false, _) => Version::NIL,
+        (true, Phase::Before) => read_before(relation_id, row),
+        (true, Phase::After) => stone_reader::find(relation_id, row),
+    };
     asked.found |= !stone.is_nil();
     state::with(|state| {
         state.stones.retain(|other| other.relation_id != relation_id);
         state.stones.push(asked);
     });
+    stone
+}
+
+/// By the command's reader: it may miss what somebody else sets meanwhile, which is found afterwards.
+fn read_before(relation_id: i32, row: RowId) -> Version {
+    let (command, now) = (transaction::command(), Moment::now());
+    let mut reading = state::with(|state| state.reading.take())
+        .filter(|reading| {
+            reading.command == command
+                && reading.reader.relation_id() == relation_id
+                && reading.since.has_no_own_until(now)
+        })
+        .unwrap_or_else(|| Reading { command, since: now, reader: StoneReader::of(relation_id) });
+    let stone = reading.reader.find(row);
+    state::with(|state| state.reading = Some(reading));
     stone
 }
 
@@ -140,7 +167,7 @@ impl Asked {
         let any = known.unwrap_or_else(|| Any {
             command,
             asked: now,
-            is_so: tombstone::any(self.relation_id),
+            is_so: stone_reader::any(self.relation_id),
         });
         self.any[phase as usize] = Some(any);
         any.is_so

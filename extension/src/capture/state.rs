@@ -9,7 +9,7 @@ use syncjournal_core::{HybridTime, Operation, RowId, Version};
 
 use crate::capture::allocate::Allocator;
 use crate::capture::buffer::{Batch, Buffer};
-use crate::capture::earlier::Asked;
+use crate::capture::earlier::{Asked, Reading};
 use crate::capture::flush;
 use crate::layout::{self, Tracked};
 use crate::pg::catalog;
@@ -27,6 +27,7 @@ pub struct State {
     pub given: Vec<i32>,
     /// What was asked of tombstones.
     pub stones: Vec<Asked>,
+    pub reading: Option<Reading>,
     /// Frames up to this time were flushed before their statement's end.
     split_until: Option<HybridTime>,
     /// The transaction is about to end: whatever still comes is journaled at once.
@@ -168,6 +169,7 @@ fn end() {
         state.emptied.clear();
         state.given.clear();
         state.stones.clear();
+        state.reading = None;
         state.split_until = None;
         state.is_ending = false;
     });

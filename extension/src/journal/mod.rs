@@ -9,6 +9,7 @@ mod history;
 mod horizon;
 mod lookup;
 mod segment;
+pub mod stone_reader;
 pub mod tombstone;
 mod unfold;
 

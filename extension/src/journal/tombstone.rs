@@ -10,9 +10,8 @@ use syncjournal_core::{RowId, Version};
 
 use crate::error::not_installed;
 use crate::layout;
-use crate::pg::probe::Probe;
 use crate::pg::table::{Field, Found, Key, Table};
-use crate::pg::{catalog, invalidation, standing, transaction};
+use crate::pg::{catalog, invalidation, transaction};
 
 thread_local! {
     static BURIALS: Cell<u64> = const { Cell::new(0) };
@@ -65,25 +64,6 @@ pub fn of_relation(relation_id: i32) -> Version {
 /// Another TRUNCATE may have been recorded.
 pub fn forget() {
     EMPTIED.with(|emptied| emptied.borrow_mut().clear());
-}
-
-/// As [`of`], for a trigger, which asks for row after row.
-pub fn of_inserted(relation_id: i32, row: RowId) -> Version {
-    let version = ask(|probe| probe.read_under(relation_id, row.0, |stone| stone.uuid(3)));
-    version.map_or(Version::NIL, Version::from_bytes)
-}
-
-/// Whether any row of the relation has a stone, for a trigger. The nil row does not count: that tells
-/// of a truncation only.
-pub fn any(relation_id: i32) -> bool {
-    let mut least = RowId::NIL.0;
-    least[15] = 1;
-    ask(|probe| probe.has_from(relation_id, least))
-}
-
-fn ask<R>(question: impl FnOnce(&mut Probe) -> R) -> R {
-    let answer = standing::ask(|| catalog::own_relation(c"tombstone"), question);
-    answer.unwrap_or_else(|| not_installed().raise())
 }
 
 /// Records TRUNCATEs: each is measured against what comes later.

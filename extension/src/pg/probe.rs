@@ -3,6 +3,7 @@
 //!
 //! [`super::standing`] keeps one open for a whole statement.
 
+use std::ops::ControlFlow;
 use std::ptr::null_mut;
 
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -91,6 +92,16 @@ impl Probe {
         self.look(Some(number), uuid, Match::AtLeast, |_| ()).is_some()
     }
 
+    /// Visits the rows of which that is true, in their order.
+    pub fn each_from(
+        &mut self,
+        number: i32,
+        uuid: [u8; 16],
+        visit: impl FnMut(&Columns) -> ControlFlow<()>,
+    ) {
+        self.scan(Some(number), uuid, Match::AtLeast, visit);
+    }
+
     fn look<R>(
         &mut self,
         number: Option<i32>,
@@ -98,6 +109,21 @@ impl Probe {
         of: Match,
         read: impl FnOnce(&Columns) -> R,
     ) -> Option<R> {
+        let (mut read, mut answer) = (Some(read), None);
+        self.scan(number, uuid, of, |row| {
+            answer = read.take().map(|read| read(row));
+            ControlFlow::Break(())
+        });
+        answer
+    }
+
+    fn scan(
+        &mut self,
+        number: Option<i32>,
+        uuid: [u8; 16],
+        of: Match,
+        mut visit: impl FnMut(&Columns) -> ControlFlow<()>,
+    ) {
         self.set_keys(number, uuid, of);
         let Self { scan, slot, keys, home, .. } = self;
         // SAFETY: scan and slot are open, and there are as many keys as the scan was opened for.
@@ -106,11 +132,13 @@ impl Probe {
             let count = keys.len() as i32;
             pg_sys::index_rescan(*scan, keys.as_mut_ptr(), count, null_mut(), 0);
             let forward = pg_sys::ScanDirection::ForwardScanDirection;
-            let found = pg_sys::index_getnext_slot(*scan, forward, *slot);
-            let answer = found.then(|| read(&Columns(*slot)));
+            while pg_sys::index_getnext_slot(*scan, forward, *slot) {
+                if visit(&Columns(*slot)).is_break() {
+                    break;
+                }
+            }
             pg_sys::ExecClearTuple(*slot);
-            answer
-        })
+        });
     }
 
     /// Gives back the pages that the last question has pinned: VACUUM would wait for them.

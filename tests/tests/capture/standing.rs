@@ -1,7 +1,8 @@
 //! The look-up for a row's earlier life stays open while a statement runs. It ends with it, however
 //! that ends, and nothing of it is left open.
 
-use super::{assert_replays, with_prepared_transactions};
+use super::replay::Entry;
+use super::{assert_replays, entries, with_prepared_transactions};
 
 /// Ten rows were deleted, and five are back.
 const SETUP: &str = "
@@ -69,4 +70,36 @@ fn the_extension_may_go_in_the_same_transaction() {
     );
     assert_eq!(db.text("select string_agg(n::text, ',' order by n) from t"), "1,12");
     assert!(!db.cluster().log().contains(" leak"), "{}", db.cluster().log());
+}
+
+#[test]
+fn a_bulk_of_rows_finds_each_ones_earlier_life() {
+    let db = with_prepared_transactions();
+    db.exec(SETUP);
+    // Every third is back, among rows that were never there; so many that the stones are read ahead.
+    db.exec(
+        "insert into u select id(g), g from generate_series(100, 6000) g;
+         delete from u where n >= 100",
+    );
+    for order in ["g", "md5(g::text)"] {
+        db.exec(&format!(
+            "begin; insert into u select id(g), g from generate_series(102, 9000, 3) g
+             order by {order}; savepoint a;
+             insert into u select id(g), g from generate_series(103, 9000, 3) g order by {order};
+             rollback to a; commit"
+        ));
+        assert_replays(&db, "u");
+        db.exec("delete from u where n >= 100");
+        assert_replays(&db, "u");
+    }
+    db.exec(
+        "insert into u select id(g), g from generate_series(100, 6000) g order by md5(g::text)",
+    );
+    assert_replays(&db, "u");
+    // 6003 to 9000 of the last round, and the ten of the beginning.
+    let left = "select count(*) from syncjournal.tombstone join syncjournal.tracked_relation
+        using (relation_id) where relid = 'u'::regclass";
+    assert_eq!(db.query_one::<i64>(left), 1000 + 10);
+    let back = |entry: &Entry| entry.op == "INSERT" && entry.prev.is_some();
+    assert_eq!(entries(&db, "u").iter().filter(|entry| back(entry)).count(), 1967 + 2967 + 5901);
 }
