@@ -134,3 +134,52 @@ fn a_key_that_stays_stands_in_the_way_of_others() {
         assert_eq!(rows, ["10kept", "20hq"], "{changes}");
     }
 }
+
+/// Rows are expected on the pages of those before: some have gone from there, some stand elsewhere, and
+/// strangers stand in their places.
+#[test]
+fn changes_of_all_rows_meet_what_has_become_of_each() {
+    let (hq, branch) = offices("");
+    hq.exec(&fill(1, 900, "hq"));
+    carry(&hq, &branch, "changes");
+    branch.exec("delete from item where n in (100, 101, 500)");
+    branch.exec("vacuum item");
+    branch.exec(&fill(2000, 2002, "branch"));
+    let stranger = "select ctid = '(0,100)'::tid from item where n = 2000";
+    assert!(branch.query_one::<bool>(stranger), "it took the place");
+    branch.exec("update item set label = 'branch' where n in (200, 201, 899, 900)");
+    hq.exec(
+        "begin; update item set label = 'all';
+         update item set label = 'twice' where n between 195 and 205;
+         delete from item where n in (400, 401, 500);
+         update item set label = 'thrice' where n in (202, 402, 600); commit",
+    );
+    let done = carry(&hq, &branch, "changes");
+    let counted = [done.inserted, done.updated, done.deleted, done.conflicts, done.quarantined];
+    assert_eq!(counted, [2, 909, 2, 6, 0], "of a row that both deleted nothing is told");
+    carry(&branch, &hq, "changes");
+    carry(&hq, &branch, "changes");
+    assert_same_rows(&hq, &branch, "item");
+    let labels: Vec<String> = branch.column(
+        "select label || ' ' || count(*) from item group by label order by label collate \"C\"",
+    );
+    assert_eq!(labels, ["all 884", "branch 3", "thrice 3", "twice 10"]);
+}
+
+#[test]
+fn rows_that_go_together_are_told_from_those_between_them() {
+    let (hq, branch) = offices("");
+    hq.exec(&fill(1, 600, "hq"));
+    carry(&hq, &branch, "changes");
+    branch.exec("update item set label = 'branch' where n % 100 = 0");
+    hq.exec("update item set label = 'later' where n = 300");
+    hq.exec("delete from item where n % 7 <> 0");
+    for _ in 0..2 {
+        carry(&hq, &branch, "changes");
+        carry(&branch, &hq, "changes");
+    }
+    assert_same_rows(&hq, &branch, "item");
+    assert_eq!(branch.query_one::<i64>("select count(*) from item where n % 7 = 0"), 85);
+    let gone = "select count(*) from item where n % 7 <> 0";
+    assert_eq!(branch.query_one::<i64>(gone), 0, "the later write stands");
+}

@@ -57,7 +57,7 @@ pub type Columns<'a> = (&'a [Datum], &'a [bool]);
 pub struct Replaced {
     /// A transaction that has ended wrote it: that its keys are unique has been seen to.
     pub is_settled: bool,
-    /// It had replaced an earlier one.
+    /// It had replaced an earlier one, of which the indexes may still have entries.
     pub had_earlier: bool,
 }
 

@@ -13,14 +13,17 @@
 //! ```text
 //! run      many rows inserted at once, without a look-up
 //! indexes  their index entries, and those of single rows
+//! nearby   finding a row, where it stands near the last one
 //! ```
 
 mod indexes;
+mod nearby;
 mod run;
 
 pub use run::MOST_ROWS;
 
 use self::indexes::{Columns, Indexes, Replaced, Taken};
+use self::nearby::Nearby;
 use self::run::Run;
 use crate::pg::open_table::OpenTable;
 use crate::pg::postponed::Suspect;
@@ -63,6 +66,9 @@ pub struct RowWriter {
     scan: pg_sys::IndexScanDesc,
     key: Box<pg_sys::ScanKeyData>,
     key_bytes: Box<[u8; 16]>,
+    /// Number of the identity column.
+    identity: usize,
+    nearby: Nearby,
     bulk: pg_sys::BulkInsertState,
     /// None: the executor makes the entries.
     indexes: Option<Indexes>,
@@ -83,6 +89,7 @@ impl RowWriter {
         // context, which outlives the writer, and belong to the relation opened above.
         unsafe {
             let relation = table.raw();
+            let identity = ours.identity;
             let estate = pg_sys::CreateExecutorState();
             let old = pg_sys::MemoryContextSwitchTo((*estate).es_query_cxt);
             let result = result_relation(estate, relation, false);
@@ -115,6 +122,8 @@ impl RowWriter {
                 scan,
                 key,
                 key_bytes,
+                identity,
+                nearby: Nearby::of(relation, index),
                 bulk,
                 indexes,
                 run: Run::default(),
@@ -150,26 +159,6 @@ impl RowWriter {
 
     pub fn table(&self) -> &OpenTable {
         &self.table
-    }
-
-    /// Looks the row up; afterwards `current` holds it.
-    pub fn find(&mut self, row: [u8; 16]) -> bool {
-        *self.key_bytes = row;
-        // SAFETY: the scan is open; it reads under a snapshot that is newer than the call's own,
-        // so the call's active snapshot keeps everything alive that this one can see.
-        unsafe {
-            // What the scan keeps between calls must not go with the caller's context.
-            let outer = pg_sys::MemoryContextSwitchTo((*self.estate).es_query_cxt);
-            (*self.scan).xs_snapshot = pg_sys::GetLatestSnapshot();
-            pg_sys::index_rescan(self.scan, &mut *self.key, 1, null_mut(), 0);
-            let forward = pg_sys::ScanDirection::ForwardScanDirection;
-            let found = pg_sys::index_getnext_slot(self.scan, forward, self.current);
-            pg_sys::MemoryContextSwitchTo(outer);
-            if found {
-                slot_values(self.current);
-            }
-            found
-        }
     }
 
     /// Whether code of the users' runs with a change, which may write to other tables.
@@ -357,10 +346,10 @@ impl RowWriter {
             let tuple = pg_sys::ExecFetchSlotHeapTuple(self.current, false, &mut is_copy);
             let header = &*(*tuple).t_data;
             let writer = header.t_choice.t_heap.t_xmin;
-            let replaced = Replaced {
-                is_settled: !pg_sys::TransactionIdIsCurrentTransactionId(writer),
-                had_earlier: u32::from(header.t_infomask) & pg_sys::HEAP_UPDATED != 0,
-            };
+            let is_settled = !pg_sys::TransactionIdIsCurrentTransactionId(writer);
+            let had_earlier = u32::from(header.t_infomask) & pg_sys::HEAP_UPDATED != 0;
+            let is_swept = is_settled && self.nearby.is_swept();
+            let replaced = Replaced { is_settled, had_earlier: had_earlier && !is_swept };
             if is_copy {
                 pg_sys::heap_freetuple(tuple);
             }
