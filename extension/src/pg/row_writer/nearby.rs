@@ -12,8 +12,8 @@ use pgrx::pg_sys::{self, Datum, ItemPointerData};
 
 use super::{RowWriter, slot_values};
 
-/// So many rows are noted at most: of a hundred pages or so, some 500 kB.
-const MOST_NOTED: usize = 8_000;
+/// So many rows, and pages, are noted at most: some 150 kB.
+const MOST_NOTED: usize = 2_000;
 
 unsafe extern "C-unwind" {
     // Without the guard that pgrx puts around every call.
@@ -103,7 +103,7 @@ impl Nearby {
     /// # Safety
     /// The page must be one of this table's, which must be a heap; the number that of a uuid column.
     unsafe fn note(&mut self, table: pg_sys::Relation, page: u32, identity: i32) {
-        if self.noted.len() >= MOST_NOTED {
+        if self.noted.len().max(self.pages.len()) >= MOST_NOTED {
             self.noted.clear();
             self.pages.clear();
         }
