@@ -1,7 +1,7 @@
 //! Finding a row: among those that stand near the last one, and else by the index. Whoever changes
 //! many rows at once goes through a table page by page, and the copy of the table is mostly in the
 //! same order. So where two rows were found on one page, or on neighbours, it is noted which rows
-//! stand there: to look one of them up by its place takes a tenth of a descent of the index.
+//! stand there: to look one of them up by its place takes a third of a descent of the index.
 //!
 //! Rows that come in any order are looked up as ever, and nothing is noted.
 
