@@ -15,8 +15,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// How often the journal is looked at while there is no stream.
+/// How often the journal is looked at while there is no stream, as long as something comes.
 const WINDOW_EVERY: Duration = Duration::from_millis(500);
+/// The same while nothing does: with the other looks less than one question in a second.
+const IDLE_WINDOW_EVERY: Duration = Duration::from_millis(1250);
 /// How often it is seen whether a stream can be had by now.
 const STREAM_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How often a peer that is not active is looked at again.
@@ -28,6 +30,8 @@ pub(super) struct Live<'a> {
     ends: Ends,
     offer_read_at: Instant,
     state_since: Instant,
+    /// The last look at the journal found nothing.
+    is_idle: bool,
     stream: &'a SharedStream,
     ticket: Option<Ticket>,
     joined: Option<Joined>,
@@ -51,6 +55,7 @@ impl<'a> Live<'a> {
             ends,
             offer_read_at: now,
             state_since: now,
+            is_idle: false,
             stream,
             ticket: None,
             joined: None,
@@ -127,7 +132,7 @@ impl<'a> Live<'a> {
     /// waited for.
     async fn wait_for_slot(&mut self) -> Result<Event> {
         let ticket = self.ticket.get_or_insert_with(|| self.stream.join());
-        match ticket.within(WINDOW_EVERY).await {
+        match ticket.within(window_after(self.is_idle)).await {
             Ok(None) => self.window_if_any().await,
             Ok(Some(joined)) => {
                 self.ticket = None;
@@ -158,7 +163,7 @@ impl<'a> Live<'a> {
     }
 
     async fn window_by_window(&mut self) -> Result<Event> {
-        self.pause(WINDOW_EVERY).await;
+        self.pause(window_after(self.is_idle)).await;
         if self.stop.is_cancelled() || self.state_since.elapsed() >= STREAM_AGAIN_AFTER {
             return Ok(Event::TryStreamAgain);
         }
@@ -175,7 +180,8 @@ impl<'a> Live<'a> {
     /// A window where there is something to bring: each one leaves a line in the log of sets at
     /// both ends.
     async fn window_if_any(&mut self) -> Result<Event> {
-        if self.ends.source.is_ahead().await? {
+        self.is_idle = !self.ends.source.is_ahead().await?;
+        if !self.is_idle {
             return self.window(WindowMode::Changes).await;
         }
         Ok(Event::Window { bytes: 0, obstacle: None })
@@ -227,4 +233,8 @@ impl<'a> Live<'a> {
             () = sleep(time) => {}
         }
     }
+}
+
+fn window_after(is_idle: bool) -> Duration {
+    if is_idle { IDLE_WINDOW_EVERY } else { WINDOW_EVERY }
 }

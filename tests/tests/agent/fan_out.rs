@@ -348,17 +348,19 @@ fn an_idle_agent_is_quiet() {
     wait_until_all_stream(&config);
     // What the last look and the joining have left to do.
     std::thread::sleep(Duration::from_secs(3));
-    let statements = || {
-        let asked = |line: &str| line.contains("LOG:  execute") || line.contains("LOG:  statement");
-        cluster.log().lines().filter(|line| asked(line)).count()
-    };
-    let (asked, worked) = (statements(), processor_ticks(agent.pid()));
+    let (asked, worked) = (statements(&cluster), processor_ticks(agent.pid()));
     std::thread::sleep(Duration::from_secs(SECONDS as u64));
-    let (asked, worked) = (statements() - asked, processor_ticks(agent.pid()) - worked);
+    let (asked, worked) = (statements(&cluster) - asked, processor_ticks(agent.pid()) - worked);
     assert!(asked <= SECONDS, "the source was asked {asked} times in {SECONDS} s");
     // A tick is 10 ms; the limit is for a debug build.
     assert!(worked <= SECONDS as u64, "{worked} % of {SECONDS} s");
     assert_eq!(agent.stop().code, Some(0));
+}
+
+/// What a cluster that logs all of it was asked so far.
+pub(super) fn statements(cluster: &Cluster) -> usize {
+    let asked = |line: &str| line.contains("LOG:  execute") || line.contains("LOG:  statement");
+    cluster.log().lines().filter(|line| asked(line)).count()
 }
 
 /// What a process has had of processors, in hundredths of a second.

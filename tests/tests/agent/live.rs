@@ -7,7 +7,7 @@ use syncjournal_tests::{
     wait_until, wait_until_within,
 };
 
-use super::fan_out::{states, wait_until_all_stream};
+use super::fan_out::{statements, states, wait_until_all_stream};
 use super::{Config, agent_dsn, count, furnish, link, offices};
 
 /// A slot waits for the open transactions of its whole cluster, which other tests share.
@@ -207,7 +207,8 @@ fn an_open_transaction_does_not_keep_changes_back_while_the_slot_waits() {
 
 #[test]
 fn without_logical_wal_the_link_goes_by_windows() {
-    let cluster = Cluster::start(Options::default().set("wal_level", "replica"));
+    let options = Options::default().set("wal_level", "replica").set("log_statement", "all");
+    let cluster = Cluster::start(options);
     let (hq, branch) = (Db::fresh(&cluster), Db::fresh(shared(1)));
     furnish(&hq, "hq");
     furnish(&branch, "branch");
@@ -221,6 +222,11 @@ fn without_logical_wal_the_link_goes_by_windows() {
         wait_until("a window has brought it", || same(&hq, &branch));
     }
     assert!(agent.stderr().contains("wal_level is replica"), "{}", agent.stderr());
+    std::thread::sleep(Duration::from_secs(3));
+    let asked = statements(&cluster);
+    std::thread::sleep(Duration::from_secs(10));
+    let asked = statements(&cluster) - asked;
+    assert!(asked <= 10, "nothing comes, and the source was asked {asked} times in 10 s");
     assert_eq!(agent.stop().code, Some(0));
 }
 
