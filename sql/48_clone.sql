@@ -382,6 +382,9 @@ begin
         where r.source_node = clone_finish.source_node and r.runs > 1) then
         perform syncjournal.clone_keep_latest(root);
     end if;
+    -- An index is sorted at once, and by several, where the memory is there.
+    perform set_config('maintenance_work_mem', greatest(
+        pg_size_bytes(current_setting('maintenance_work_mem')), 256 << 20) / 1024 || 'kB', true);
     for leaf, heap in
         select h.leaf, h.heap from syncjournal.clone_heap h
         where h.relation = clone_finish.relation order by h.leaf::oid

@@ -1,5 +1,6 @@
 //! The agent as a process.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -60,7 +61,7 @@ impl AgentCommand {
     }
 
     /// Adds an argument.
-    pub fn arg(mut self, argument: impl AsRef<std::ffi::OsStr>) -> Self {
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.command.arg(argument);
         self
     }
@@ -74,6 +75,23 @@ impl AgentCommand {
     /// Sets a variable of the agent's environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Gives it a terminal of its own: what it writes there, errors too, is in `stdout`.
+    pub fn on_terminal(mut self) -> Self {
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        let quoted = |word: &OsStr| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''"));
+        let line: Vec<String> = words.map(quoted).collect();
+        let output = |name| File::create(self.folder.path().join(name)).expect("it is writable");
+        let mut command = Command::new("script");
+        command
+            .args(["-qec", &line.join(" "), "/dev/null"])
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(output("stdout"))
+            .stderr(output("stderr"));
+        self.command = command;
         self
     }
 

@@ -39,6 +39,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use worker::{Came, Shared, Table, Worker, passes};
 
+/// Pieces for each session, so that all are at work to the end; none smaller than so many blocks.
+const PIECES_A_JOB: i64 = 4;
+const LEAST_BLOCKS: i64 = 256;
 /// Rows that are removed by one statement.
 const GONE_AT_ONCE: usize = 10_000;
 /// A snapshot that sees nothing.
@@ -51,11 +54,19 @@ const MOST_TRIES: u32 = 20;
 pub(crate) struct Options {
     /// Sessions at each end.
     pub(crate) jobs: usize,
-    /// Blocks of a piece.
+    /// Blocks of a piece, at most.
     pub(crate) piece_blocks: i64,
     pub(crate) restart: bool,
     /// Shows progress.
     pub(crate) shown: bool,
+}
+
+impl Options {
+    /// Blocks of a piece where there are so many in all.
+    fn piece_blocks_of(&self, all: i64) -> i64 {
+        let jobs = i64::try_from(self.jobs.max(1)).unwrap_or(1);
+        (all / (jobs * PIECES_A_JOB)).max(LEAST_BLOCKS).min(self.piece_blocks)
+    }
 }
 
 /// What a clone of one flow did.
@@ -192,6 +203,8 @@ async fn prepare(
         standings.push(destination.table(&source.schema, &source.name).await?);
     }
     let came = destination.ranges().await?;
+    let all = sources.iter().flat_map(|source| &source.leaves).map(|leaf| leaf.blocks).sum();
+    let piece_blocks = options.piece_blocks_of(all);
     for (at, (source, standing)) in sources.into_iter().zip(standings).enumerate() {
         remove_gone(snapshot, destination, &source, standing.oid, &came).await?;
         let hidden_since = hidden_since(&source, &came);
@@ -209,7 +222,7 @@ async fn prepare(
             } else {
                 Vec::new()
             };
-            let mut fresh = cut((at, place), leaf.blocks, options.piece_blocks, &covered);
+            let mut fresh = cut((at, place), leaf.blocks, piece_blocks, &covered);
             fresh.iter_mut().for_each(|piece| piece.hidden_since.clone_from(&hidden_since));
             blocks += leaf.blocks;
             if moved.is_empty() {
@@ -225,7 +238,7 @@ async fn prepare(
                 }
             }
             pending.extend(fresh);
-            whole.extend(cut((at, place), leaf.blocks, options.piece_blocks, &[]));
+            whole.extend(cut((at, place), leaf.blocks, piece_blocks, &[]));
         }
         if standing.finished {
             tracing::debug!(table = source.name, "is there already");

@@ -1,6 +1,8 @@
 //! The command itself: what it says, how it ends, whom it obeys.
 
-use syncjournal_tests::{AgentCommand, assert_same_rows};
+use std::time::Duration;
+
+use syncjournal_tests::{AgentCommand, assert_same_rows, wait_until};
 
 use super::{assert_clean, command, link, nodes};
 
@@ -19,6 +21,30 @@ fn it_says_what_came_and_that_digests_are_equal() {
     assert!(!finished.stderr.contains('\r'), "{}", finished.stderr);
     let quiet = command(&link(&hq, &branch, "")).arg("--quiet").finish();
     assert_eq!(quiet.stderr, "");
+}
+
+#[test]
+fn a_terminal_shows_a_bar_with_rows_bytes_and_the_time_left() {
+    let (hq, branch) = nodes("create table item (id int8 primary key, label text, filler text);");
+    hq.exec(
+        "insert into item select g, 'x', repeat(md5(g::text), 6) from generate_series(1, 20000) g",
+    );
+    // Row by row, and in several pieces.
+    let config = link(&hq, &branch, "constraints = \"enforce\"");
+    let agent = command(&config).args(&["--piece", "1"]).on_terminal().start();
+    wait_until("something has come", || {
+        branch.query_one("select count(*) > 0 from syncjournal.clone_range")
+    });
+    branch.exec("begin; lock table item in exclusive mode");
+    std::thread::sleep(Duration::from_millis(1500));
+    branch.exec("commit");
+    let finished = agent.wait();
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+    let shown = &finished.stdout;
+    for part in ["\r[==", " %, ", " rows, ", " kB, ", " left\x1b[K", "] 100 %, 20000 rows, "] {
+        assert!(shown.contains(part), "{part:?} is not in {shown:?}");
+    }
+    assert_same_rows(&hq, &branch, "item");
 }
 
 #[test]

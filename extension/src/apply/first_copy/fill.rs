@@ -9,7 +9,7 @@ use syncjournal_core::wire::{Record, SetPart};
 use syncjournal_core::{Entry, Operation, RowId, Version, frame};
 
 use crate::apply::entry::Incoming;
-use crate::apply::fill::{fill_defaults, identify};
+use crate::apply::fill::{fill_defaults, given, identify};
 use crate::apply::outcome::{Applied, Outcome};
 use crate::apply::route::{Fit, Route};
 use crate::apply::set_error;
@@ -62,6 +62,8 @@ struct Leaf {
     filler: HeapFiller,
     tracked: Rc<Tracked>,
     defaults: Defaults,
+    /// By column number less one, whether a whole row that comes has it.
+    given: Vec<bool>,
 }
 
 impl Heaps {
@@ -73,7 +75,7 @@ impl Heaps {
             let router = Router::open(&root);
             partitioned = Some((root, router));
         } else {
-            leaves.push(Leaf::open(root, &heaps));
+            leaves.push(Leaf::open(root, fit, &heaps));
         }
         let (fit, left, outcome) = (Rc::clone(fit), Vec::new(), Outcome::default());
         Self { fit, owner, heaps, partitioned, leaves, left, outcome }
@@ -100,13 +102,18 @@ impl Heaps {
 
     fn row(&mut self, entry: &Entry<'_>) {
         let place = self.place_of(entry);
-        let Leaf { filler, tracked, defaults, .. } = &mut self.leaves[place];
+        let Leaf { filler, tracked, defaults, given, .. } = &mut self.leaves[place];
+        let is_whole = entry.values().len() == self.fit.places.len();
         let incoming = Incoming { entry, places: &self.fit.places };
         let bytes = entry.values().map(|value| value.map_or(1, <[u8]>::len)).sum();
         filler.add(bytes, |datums, nulls| {
             nulls.fill(true);
             let values = incoming.assignments();
-            fill_defaults(tracked, defaults, (&mut *datums, &mut *nulls), values.clone());
+            if is_whole {
+                defaults.fill(datums, nulls, |at| given[at]);
+            } else {
+                fill_defaults(tracked, defaults, (&mut *datums, &mut *nulls), values.clone());
+            }
             assign(tracked, datums, nulls, values);
             identify(tracked, datums, nulls, entry.row, entry.version);
         });
@@ -124,7 +131,7 @@ impl Heaps {
             router.leaf()
         });
         self.leaves.iter().position(|known| known.oid == leaf).unwrap_or_else(|| {
-            self.leaves.push(Leaf::open(OpenTable::for_writing(leaf), &self.heaps));
+            self.leaves.push(Leaf::open(OpenTable::for_writing(leaf), &self.fit, &self.heaps));
             self.leaves.len() - 1
         })
     }
@@ -149,7 +156,7 @@ impl Heaps {
 }
 
 impl Leaf {
-    fn open(table: OpenTable, heaps: &HashMap<Oid, Oid>) -> Self {
+    fn open(table: OpenTable, fit: &Fit, heaps: &HashMap<Oid, Oid>) -> Self {
         let oid = table.oid();
         let tracked = layout::tracked(oid)
             .unwrap_or_else(|| corrupted("a table is tracked no longer").raise());
@@ -167,7 +174,8 @@ impl Leaf {
             .raise()
         };
         let heap = OpenTable::for_writing(heap);
-        Self { oid, filler: HeapFiller::open(table, heap), tracked, defaults }
+        let given = given(&tracked, &fit.places);
+        Self { oid, filler: HeapFiller::open(table, heap), tracked, defaults, given }
     }
 }
 
