@@ -201,3 +201,31 @@ fn what_alter_peer_says_holds_until_the_links_file_says_something_else() {
     sync("slices = [\"large\"]");
     assert_eq!(items(&branch), "3:c:300", "the file says something else");
 }
+
+#[test]
+fn columns_that_are_excluded_while_a_link_runs_neither_leak_nor_get_lost() {
+    let (hq, branch) = offices();
+    hq.exec("insert into item values (1, 'a', 1), (2, 'b', 2)");
+    let config = link(&hq, &branch, "");
+    let agent = Agent::run(&config);
+    wait_until("the first copy is there", || items(&branch) == "1:a:1 2:b:2");
+    wait_for_stream(&config);
+    hq.exec("update item set label = 'before', amount = 10 where id = 1");
+    hq.exec("select syncjournal.alter_tracking('item', exclude_columns => '{label}')");
+    hq.exec("update item set label = 'secret', amount = amount + 1");
+    hq.exec("update item set label = 'secret 2' where id = 2");
+    hq.exec("insert into item values (3, 'secret', 3)");
+    wait_until("what travels is there", || items(&branch) == "1:before:11 2:b:3 3:3");
+    hq.exec("select syncjournal.alter_tracking('item', exclude_columns => '{}')");
+    hq.exec("update item set label = 'after' where id = 2; insert into item values (4, 'd', 4)");
+    hq.exec("update item set amount = 12 where id = 1");
+    let all = "1:before:12 2:after:3 3:3 4:d:4";
+    wait_until("it travels again", || items(&branch) == all);
+    let ended = agent.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let leaked = "select count(*) from syncjournal.change where new::text like '%secret%'";
+    assert_eq!(branch.query_one::<i64>(leaked), 0);
+    let loud = "select concat_ws(' ', (select string_agg(c::text, ' ') from syncjournal.conflict c), \
+        (select string_agg(q::text, ' ') from syncjournal.quarantine q))";
+    assert_eq!(branch.text(loud), "", "{}", ended.stderr);
+}
