@@ -16,8 +16,7 @@ pub(crate) const LOCK_CLASS: i32 = 0x5359_4e43;
 #[derive(Debug)]
 pub(crate) struct Database {
     pub(crate) node: Arc<Node>,
-    /// Shared with questions that are asked beside whatever else is done.
-    pub(crate) session: Arc<Session>,
+    pub(crate) session: Session,
     /// Where it was found, of several hosts.
     pub(crate) address: Address,
     pub(crate) identity: NodeInfo,
@@ -36,7 +35,7 @@ impl Database {
         })?;
         Ok(Self {
             node: Arc::clone(node),
-            session: Arc::new(established.session),
+            session: established.session,
             address: established.address,
             identity,
             instance,

@@ -15,7 +15,7 @@ use crate::source::{
 use std::time::Duration;
 use syncjournal_core::Snapshot;
 use syncjournal_core::slice::{self, Cut, Piece, Recipient};
-use tokio::task::{JoinError, JoinSet, block_in_place};
+use tokio::task::block_in_place;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -40,8 +40,6 @@ pub(super) struct Feed<'a> {
     /// A position that the source has not been told of: a crash of the target could take it back.
     /// With it, where the target's WAL ended then.
     unconfirmed: Option<(i64, Snapshot)>,
-    /// A confirmation that is on its way: what comes meanwhile is applied. Ends with the feed.
-    confirming: JoinSet<Result<()>>,
     written_at: Instant,
     looked_at: Instant,
 }
@@ -69,7 +67,6 @@ impl<'a> Feed<'a> {
             written: Lsn::default(),
             rows_end: Lsn::default(),
             unconfirmed: None,
-            confirming: JoinSet::new(),
             written_at: Instant::now(),
             looked_at: Instant::now(),
         }
@@ -208,39 +205,13 @@ impl<'a> Feed<'a> {
     }
 
     /// Tells the source of the position before. The target's WAL writer has nearly always brought it
-    /// to the disk in the second since, and the source's answer is not waited for, so that nothing
-    /// stands still here.
+    /// to the disk in the second since, so that nothing waits here.
     async fn confirm(&mut self) -> Result<()> {
-        while let Some(told) = self.confirming.try_join_next() {
-            self.was_told(told)?;
-        }
-        if self.confirming.is_empty()
-            && let Some((written, position)) = self.unconfirmed.take()
-        {
+        if let Some((written, position)) = self.unconfirmed.take() {
             self.ends.target.make_durable(Some(written)).await?;
-            self.confirming.spawn(self.ends.source.confirmation(&position));
+            self.ends.source.confirm_position(&position).await?;
         }
         Ok(())
-    }
-
-    fn was_told(&self, told: std::result::Result<Result<()>, JoinError>) -> Result<()> {
-        told.unwrap_or_else(|error| {
-            Err(Error::protocol("the confirmation's task failed").caused_by(error))
-        })
-        .map_err(|error| self.ends.source.explain(error))
-    }
-
-    /// Waits until the source knows everything.
-    async fn confirm_all(&mut self) -> Result<()> {
-        loop {
-            while let Some(told) = self.confirming.join_next().await {
-                self.was_told(told)?;
-            }
-            if self.unconfirmed.is_none() {
-                return Ok(());
-            }
-            self.confirm().await?;
-        }
     }
 
     /// Once a second: writes the position, and sees now and then whether all is as it was.
@@ -275,6 +246,6 @@ impl<'a> Feed<'a> {
             self.flush().await?;
         }
         self.ends.target.take_back().await?;
-        self.confirm_all().await
+        self.confirm().await
     }
 }

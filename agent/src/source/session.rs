@@ -19,9 +19,6 @@ use uuid::Uuid;
 /// Between two looks whether a transaction that was decoded is seen by others.
 const VISIBILITY_POLL: Duration = Duration::from_millis(2);
 
-const CONFIRM_POSITION: &str =
-    "select syncjournal.confirm_position($1, $2::text::pg_catalog.pg_snapshot)";
-
 /// A session with the source, for one of its peers.
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -201,23 +198,15 @@ impl Source {
 
     /// Tells the source what the peer has.
     pub(crate) async fn confirm_position(&self, snapshot: &Snapshot) -> Result<()> {
-        let position = snapshot.to_string();
-        let told = self.database.session.execute(CONFIRM_POSITION, &[&self.peer, &position]).await;
-        told.map_err(|error| self.explain(error))?;
+        self.database
+            .session
+            .execute(
+                "select syncjournal.confirm_position($1, $2::text::pg_catalog.pg_snapshot)",
+                &[&self.peer, &snapshot.to_string()],
+            )
+            .await
+            .map_err(|error| self.explain(error))?;
         Ok(())
-    }
-
-    /// The same for a task of its own, so that nobody need wait for the answer.
-    pub(crate) fn confirmation(
-        &self,
-        snapshot: &Snapshot,
-    ) -> impl Future<Output = Result<()>> + Send + 'static {
-        let session = Arc::clone(&self.database.session);
-        let (peer, position) = (self.peer.clone(), snapshot.to_string());
-        async move {
-            session.execute(CONFIRM_POSITION, &[&peer, &position]).await?;
-            Ok(())
-        }
     }
 
     pub(crate) async fn confirm_set(&self, set_id: Uuid) -> Result<()> {

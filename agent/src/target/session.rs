@@ -27,7 +27,6 @@ pub(crate) struct Target {
     pub(crate) database: Database,
     apply: Statement,
     written: Statement,
-    durable: Statement,
     /// A transaction is open that holds parts of a set.
     in_set: bool,
     /// Everything is rolled back at the end.
@@ -53,13 +52,7 @@ impl Target {
             .prepare("select (pg_catalog.pg_current_wal_insert_lsn() - '0/0')::int8")
             .await
             .map_err(|error| database.explain(error))?;
-        let durable = database
-            .session
-            .prepare("select syncjournal.make_durable($1)")
-            .await
-            .map_err(|error| database.explain(error))?;
-        let (in_set, trial, allow_backward) = (false, false, false);
-        Ok(Self { database, apply, written, durable, in_set, trial, allow_backward })
+        Ok(Self { database, apply, written, in_set: false, trial: false, allow_backward: false })
     }
 
     pub(crate) fn explain(&self, error: impl Into<Error>) -> Error {
@@ -210,7 +203,7 @@ impl Target {
     pub(crate) async fn make_durable(&self, written: Option<i64>) -> Result<()> {
         self.database
             .session
-            .execute(&self.durable, &[&written])
+            .execute("select syncjournal.make_durable($1)", &[&written])
             .await
             .map_err(|error| self.explain(error))?;
         Ok(())
