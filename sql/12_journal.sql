@@ -50,6 +50,18 @@ create table syncjournal.skipped_state (
     primary key (relation_id, row_id, version)
 );
 
+-- Rows that have left the slices by which they came, and when: whoever still has one may go on to
+-- change it, and that is nothing to a database that has it no longer.
+create table syncjournal.left_row (
+    relation_id int4 not null,
+    row_id uuid not null,
+    -- What took it out, at the source.
+    version uuid not null,
+    -- Changes that came since: they are in the journal, and count if the row comes again.
+    passed_over uuid[] not null default '{}',
+    primary key (relation_id, row_id)
+);
+
 -- When each segment was opened; the segments themselves are the journal's partitions.
 create table syncjournal.journal_segment (
     segment int4 primary key,
@@ -88,6 +100,7 @@ $$;
 select pg_catalog.pg_extension_config_dump('syncjournal.tombstone', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.truncation', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.skipped_state', '');
+select pg_catalog.pg_extension_config_dump('syncjournal.left_row', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.journal_segment', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.pruned', '');
 

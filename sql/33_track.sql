@@ -297,6 +297,7 @@ begin
     delete from syncjournal.tombstone where relation_id = was_tracked.relation_id;
     delete from syncjournal.truncation where relation_id = was_tracked.relation_id;
     delete from syncjournal.skipped_state where relation_id = was_tracked.relation_id;
+    delete from syncjournal.left_row where relation_id = was_tracked.relation_id;
     delete from syncjournal.inbox where relation_id = was_tracked.relation_id;
     execute format('drop trigger if exists "~syncjournal_version" on %s', relation);
     execute format('drop trigger if exists syncjournal_capture on %s', relation);

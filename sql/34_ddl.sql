@@ -173,6 +173,9 @@ begin
     skipped as (
         delete from syncjournal.skipped_state
         where relation_id in (select relation_id from forgotten)),
+    gone as (
+        delete from syncjournal.left_row
+        where relation_id in (select relation_id from forgotten)),
     waiting as (
         delete from syncjournal.inbox
         where relation_id in (select relation_id from forgotten))

@@ -151,6 +151,7 @@ begin
             'ffffffff-ffff-ffff-ffff-ffffffffffff');
         delete from syncjournal.truncation where version < oldest;
         delete from syncjournal.tombstone where version < oldest;
+        delete from syncjournal.left_row where version < oldest;
         delete from syncjournal.gone_key g where not exists (
             select from syncjournal.tombstone s
             where s.relation_id = g.relation_id and s.row_id = g.row_id);

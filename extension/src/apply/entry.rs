@@ -56,6 +56,8 @@ pub struct Table {
     pub passages: Passages,
     /// Rows that are to go at the end, since they left the slices that the source sends.
     pub leaving: Vec<Leaving>,
+    /// Whether rows came as they are at the source: some may have left before.
+    pub brings_states: bool,
 }
 
 /// An entry, and where its columns stand here.
@@ -115,6 +117,7 @@ impl Table {
             careful: 0,
             passages: Passages::default(),
             leaving: Vec::new(),
+            brings_states: false,
         }
     }
 
@@ -146,7 +149,10 @@ impl Table {
                 Applied::Postponed
             }
             Operation::Truncate => self.truncate(entry),
-            Operation::State => self.state(incoming),
+            Operation::State => {
+                self.brings_states = true;
+                self.state(incoming)
+            }
             _ => self.change(incoming),
         };
         if has_slices {

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use syncjournal_core::{Entry, RowId, Version};
+use syncjournal_core::{Entry, Operation, RowId, Version};
 
 use super::entry::{Incoming, Table};
 use super::foreign_keys::{ForeignKeys, Touched};
@@ -80,6 +80,7 @@ impl Layer {
         }
         let place = self.place_of(fit);
         let (_, table) = &mut self.tables[place];
+        table.brings_states |= entries.iter().any(|entry| entry.operation == Operation::State);
         for run in (Run { entries, places: &fit.places }).parts() {
             for place in self.arena.run(|| table.insert_run(run)) {
                 self.arena.run(|| table.one_of(run, place));
@@ -152,6 +153,7 @@ impl Layer {
         self.flush();
         for (_, table) in &mut self.tables {
             self.arena.run(|| {
+                table.recall_left();
                 table.take_leave();
                 table.journal_passages();
             });

@@ -26,6 +26,7 @@ mod host;
 mod inbox;
 mod json;
 mod layer;
+mod left;
 mod outcome;
 mod past;
 mod position;

@@ -19,6 +19,7 @@ use syncjournal_core::{Operation, RowId, Version};
 use super::conflicts::{Conflict, ConflictType, Side, is_told};
 use super::entry::{Table, settled, whole};
 use super::host::RowHost;
+use super::left;
 use super::outcome::Applied;
 use super::quarantine::Problem;
 use super::target::until_settled;
@@ -118,6 +119,9 @@ impl Table {
     ) -> Result<Option<Applied>, Unsettled> {
         let current = self.standing(row);
         let is_unknown = current.is_none();
+        if is_unknown && left::pass_over(self.target.relation_id, row, version) {
+            return Ok(Some(Applied::Skipped));
+        }
         let unsettled = |missing| Unsettled { row, version, missing, is_unknown };
         let rules = self.rules.for_row(row);
         let mut host = RowHost::new(row, &mut self.past, &mut self.target, &self.rules);

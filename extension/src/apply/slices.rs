@@ -7,6 +7,7 @@ use syncjournal_core::{Entry, Operation, RowId, Version};
 
 use super::conflicts::{Conflict, ConflictType, Side};
 use super::entry::{Table, settled};
+use super::left;
 use super::outcome::Applied;
 use super::target::{Target, until_settled};
 use crate::node;
@@ -54,6 +55,7 @@ impl Table {
     /// Takes away rows that have left: silently, for elsewhere they are as they were. To be called
     /// when all entries are laid and settled, so that what comes back is known by its version.
     pub fn take_leave(&mut self) {
+        let mut gone = Vec::new();
         for leaving in std::mem::take(&mut self.leaving) {
             pgrx::check_for_interrupts!();
             let has_slices = self.target.has_slices();
@@ -64,7 +66,11 @@ impl Table {
             }
             self.outcome.count(applied);
             self.moved(leaving.row);
+            if self.target.find(leaving.row).is_none() {
+                gone.push((leaving.row, leaving.version));
+            }
         }
+        left::note(self.target.relation_id, &gone);
     }
 
     fn leave(&mut self, leaving: Leaving) -> Option<Applied> {
@@ -113,14 +119,14 @@ impl Table {
             return;
         }
         let writer = |origin| PassageWriter::new(self.target.layout_id, None, origin);
-        // Whoever sent the entry has the row as it is, unless it was settled here.
+        // Whoever sent the entry has the row as it is, unless it was settled here, or had left there:
+        // an entry is passed on by those, too, who have not the row.
         let (mut plain, mut settled) = (writer(self.peer_id), writer(0));
         for (row, Told { before, diverged }) in rows {
             let after = self.target.slices_of(row);
             if after == before && !diverged {
                 continue;
             }
-            let writer = if diverged { &mut settled } else { &mut plain };
             let passage = Passage {
                 old: match (diverged, &before) {
                     (true, _) => self.target.all_slices(),
@@ -129,11 +135,13 @@ impl Table {
                 },
                 new: after.as_ref().map_or_else(Vec::new, |after| after.slices.clone()),
             };
+            let comes = passage.new.iter().any(|slice| !passage.old.contains(slice));
+            let writer = if diverged || comes { &mut settled } else { &mut plain };
             let was_at = before.map_or(Version::NIL, |before| before.version);
             let is_out = passage.old.iter().any(|slice| !passage.new.contains(slice));
             if let Some(after) = after.as_ref().filter(|after| !after.slices.is_empty()) {
                 let image = self.target.image();
-                let known = Known::default();
+                let known = Known { before: was_at, ..Known::default() };
                 writer.state(
                     (row, after.version, known),
                     passage.clone(),

@@ -45,8 +45,10 @@ impl Passages {
     pub fn laid(&mut self, row: RowId, before: Option<Standing>, after: Option<&Standing>) {
         let old = before.as_ref().map_or(&[][..], |before| &before.slices);
         let new = after.map_or(&[][..], |after| &after.slices);
+        // Where the end is to be told anyway, what comes on the way to it builds on what is not sent.
+        let is_put_off = self.rows.contains_key(&row);
         match &mut self.frame {
-            Some(frame) if new.iter().all(|slice| old.contains(slice)) => {
+            Some(frame) if !is_put_off && new.iter().all(|slice| old.contains(slice)) => {
                 frame.push(Passage { old: old.to_vec(), new: new.to_vec() });
             }
             _ => self.put_off(row, before),

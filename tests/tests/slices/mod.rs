@@ -4,6 +4,7 @@ mod bad_input;
 mod files;
 mod lists;
 mod locked;
+mod networks;
 
 use syncjournal_tests::{Db, introduce, pair, triple};
 

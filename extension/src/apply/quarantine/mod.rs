@@ -23,6 +23,6 @@ mod waiting;
 pub use problem::Problem;
 pub use retry::after_call;
 pub use rounds::{Care, alone, run};
-pub use shelf::{Place, Shelf};
+pub use shelf::{Place, Shelf, release_left};
 pub use violation::{Excluded, Rivals, Violation, violations};
 pub use waiting::Watch;

@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::violation::{Rivals, Violation};
 use super::waiting::KEPT as KEPT_FRAME;
 use crate::journal::Renderer;
-use crate::pg::query::{self, Arg};
+use crate::pg::query::{self, Arg, View};
 use crate::pg::subtransaction::{Undone, attempt};
 
 /// Sets entries of one call aside.
@@ -165,6 +165,19 @@ pub fn release(quarantine_id: i64) {
             and c.status = 'pending' and c.local_version is null",
         &[Arg::Int8(quarantine_id)],
     );
+}
+
+/// Rows of a relation (an array of uuids) have left by these versions (another), and are not here:
+/// what waits to be laid on them and is no later has come to that.
+pub fn release_left(relation_id: i32, rows: &str, versions: &str) {
+    let sql = "select q.quarantine_id from syncjournal.quarantined_entry q \
+        join rows from (pg_catalog.unnest($2::uuid[]), pg_catalog.unnest($3::uuid[])) \
+            as l (row_id, version) on l.row_id = q.row_id and q.version <= l.version \
+        join syncjournal.relation_layout r on r.layout_id = q.layout_id and r.relation_id = $1";
+    let args = [Arg::Int4(relation_id), Arg::Text(rows), Arg::Text(versions)];
+    let mut waiting = Vec::new();
+    query::run(View::Newest, sql, &args, |row| waiting.extend(row.int8(1)));
+    waiting.into_iter().for_each(release);
 }
 
 /// The entry still cannot be laid: the next time comes later the more often it was tried.
