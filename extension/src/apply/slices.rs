@@ -11,6 +11,7 @@ use super::left;
 use super::outcome::Applied;
 use super::target::{Target, until_settled};
 use crate::node;
+use crate::pg::query::{self, Arg, View};
 use crate::slice::{Known, Leave, PassageWriter, Slices, Standing, Told};
 
 /// A row that the source sends no longer.
@@ -121,6 +122,7 @@ impl Table {
         let writer = |origin| PassageWriter::new(self.target.layout_id, None, origin);
         // Whoever sent the entry has the row as it is, unless it was settled here, or had left there:
         // an entry is passed on by those, too, who have not the row.
+        let its_slices = slices_of_peer(self.peer_id, self.target.relation_id);
         let (mut plain, mut settled) = (writer(self.peer_id), writer(0));
         for (row, Told { before, diverged }) in rows {
             let after = self.target.slices_of(row);
@@ -135,8 +137,9 @@ impl Table {
                 },
                 new: after.as_ref().map_or_else(Vec::new, |after| after.slices.clone()),
             };
-            let comes = passage.new.iter().any(|slice| !passage.old.contains(slice));
-            let writer = if diverged || comes { &mut settled } else { &mut plain };
+            let in_its = |slices: &[SliceId]| slices.iter().any(|slice| its_slices.contains(slice));
+            let may_lack = in_its(&passage.new) && !in_its(&passage.old);
+            let writer = if diverged || may_lack { &mut settled } else { &mut plain };
             let was_at = before.map_or(Version::NIL, |before| before.version);
             let is_out = passage.old.iter().any(|slice| !passage.new.contains(slice));
             if let Some(after) = after.as_ref().filter(|after| !after.slices.is_empty()) {
@@ -167,4 +170,16 @@ impl Table {
         plain.finish();
         settled.finish();
     }
+}
+
+/// By which slices of this node's a peer has a table; none where it has all of it.
+fn slices_of_peer(peer_id: i16, relation_id: i32) -> Vec<SliceId> {
+    let sql = "select s.slice_id from syncjournal.registered_peer p \
+        join syncjournal.slice s on s.slice_name = any (p.slices) \
+        where p.peer_id = $1 and s.relation_id = $2";
+    let mut found = Vec::new();
+    query::run(View::Newest, sql, &[Arg::Int2(peer_id), Arg::Int4(relation_id)], |row| {
+        found.extend(row.int4(1).map(|slice| slice as SliceId));
+    });
+    found
 }
