@@ -57,10 +57,14 @@ create table syncjournal.left_row (
     row_id uuid not null,
     -- What took it out, at the source.
     version uuid not null,
-    -- Changes that came since: they are in the journal, and count if the row comes again.
+    -- Changes that came since, without those that others of them build on: they are in the journal, and
+    -- count if the row comes again.
     passed_over uuid[] not null default '{}',
     primary key (relation_id, row_id)
 );
+
+create index left_row_passed_over on syncjournal.left_row (relation_id)
+    where passed_over <> '{}';
 
 -- When each segment was opened; the segments themselves are the journal's partitions.
 create table syncjournal.journal_segment (

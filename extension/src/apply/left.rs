@@ -32,19 +32,28 @@ pub fn note(relation_id: i32, rows: &[(RowId, Version)]) {
     release_left(relation_id, &ids, &versions);
 }
 
-/// Passes over a change of a row that is not here, if the row has left and nothing waits that would
-/// bring it back.
-pub fn pass_over(relation_id: i32, row: RowId, version: Version) -> bool {
-    let changed = query::execute(
-        "update syncjournal.left_row set passed_over = passed_over || $3::uuid \
-        where relation_id = $1 and row_id = $2::uuid and not exists (\
-            select from syncjournal.quarantined_entry q where q.row_id = $2::uuid)",
-        &[Arg::Int4(relation_id), Arg::Text(&row.to_string()), Arg::Text(&version.to_string())],
-    );
-    changed > 0
-}
-
 impl Table {
+    /// Passes over a change of a row that is not here, if the row has left and nothing waits that
+    /// would bring it back. What the change builds on comes with it, and need not be kept.
+    pub fn pass_over(&mut self, row: RowId, version: Version) -> bool {
+        let parents: Vec<String> =
+            self.past.parents(row, version).map(|parent| parent.to_string()).collect();
+        let changed = query::execute(
+            "update syncjournal.left_row set passed_over = $3::uuid || array(\
+                select v from pg_catalog.unnest(passed_over) v \
+                where v <> all ($4::uuid[]) and v <> $3::uuid) \
+            where relation_id = $1 and row_id = $2::uuid and not exists (\
+                select from syncjournal.quarantined_entry q where q.row_id = $2::uuid)",
+            &[
+                Arg::Int4(self.target.relation_id),
+                Arg::Text(&row.to_string()),
+                Arg::Text(&version.to_string()),
+                Arg::Text(&format!("{{{}}}", parents.join(","))),
+            ],
+        );
+        changed > 0
+    }
+
     /// Rows that had left and are here again: what was passed over meanwhile is to be settled.
     pub fn recall_left(&mut self) {
         if !std::mem::take(&mut self.brings_states) {
@@ -52,7 +61,8 @@ impl Table {
         }
         let relation_id = self.target.relation_id;
         let sql = "select l.row_id, v from syncjournal.left_row l, \
-                pg_catalog.unnest(l.passed_over) v where l.relation_id = $1";
+                pg_catalog.unnest(l.passed_over) v \
+            where l.relation_id = $1 and l.passed_over <> '{}'";
         let mut passed_over: Vec<(RowId, Version)> = Vec::new();
         query::run(View::Newest, sql, &[Arg::Int4(relation_id)], |found| {
             let of = |column| found.uuid(column);

@@ -19,7 +19,6 @@ use syncjournal_core::{Operation, RowId, Version};
 use super::conflicts::{Conflict, ConflictType, Side, is_told};
 use super::entry::{Table, settled, whole};
 use super::host::RowHost;
-use super::left;
 use super::outcome::Applied;
 use super::quarantine::Problem;
 use super::target::until_settled;
@@ -119,7 +118,7 @@ impl Table {
     ) -> Result<Option<Applied>, Unsettled> {
         let current = self.standing(row);
         let is_unknown = current.is_none();
-        if is_unknown && left::pass_over(self.target.relation_id, row, version) {
+        if is_unknown && self.pass_over(row, version) {
             return Ok(Some(Applied::Skipped));
         }
         let unsettled = |missing| Unsettled { row, version, missing, is_unknown };

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod files;
+mod left;
 mod lists;
 mod locked;
 mod networks;
