@@ -11,6 +11,7 @@ use postgres::types::{FromSqlOwned, ToSql};
 use crate::build::server;
 use crate::cluster::{Cluster, shared};
 use crate::session::{Session, SqlError};
+use crate::wait::wait_until;
 
 /// A database of a test's own, with a session in it as superuser. It goes with its cluster.
 #[derive(Debug)]
@@ -106,6 +107,15 @@ impl Db {
     /// A connection string as another role.
     pub fn dsn_as(&self, role: &str) -> String {
         self.cluster.dsn(&self.name, role)
+    }
+
+    /// Waits until a snapshot shows whole whatever has been written here: transactions of other tests on
+    /// the cluster hold its edge back, and with it what peers can confirm.
+    #[track_caller]
+    pub fn outlive_others(&self) {
+        let written: String = self.query_one("select pg_current_xact_id()::text");
+        let edge = format!("select pg_snapshot_xmin(pg_current_snapshot()) > '{written}'::xid8");
+        wait_until("all that is older has ended", || self.query_one(&edge));
     }
 
     /// One more session, for tests in which several interleave.

@@ -1,6 +1,6 @@
 //! Retention: what goes, what stays because somebody may need it, and what is still known afterwards.
 
-use syncjournal_tests::{Db, carry, introduce, pair, shared, triple, wait_until};
+use syncjournal_tests::{Db, carry, introduce, pair, shared, triple};
 
 const STONES: &str = "select count(*) from syncjournal.tombstone";
 
@@ -31,12 +31,7 @@ fn prune(db: &Db) -> i64 {
 fn close_segment(db: &Db) {
     age(db, "2 days");
     assert_eq!(prune(db), 0);
-    // Transactions of other tests on the cluster hold the snapshot's edge back for a while.
-    wait_until("all that is older has ended", || {
-        db.query_one(
-            "select pg_snapshot_xmin(pg_current_snapshot()) > max(xid) from syncjournal.journal",
-        )
-    });
+    db.outlive_others();
 }
 
 #[test]
