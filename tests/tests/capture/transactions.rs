@@ -81,7 +81,8 @@ fn a_bulk_change_is_journaled_in_full_pages_while_it_runs() {
     assert_replays(&db, "t");
     let full: f64 =
         db.query_one("select (avg(octet_length(data)) / 7900)::float8 from syncjournal.journal");
-    assert!((0.9..=1.0).contains(&full), "frames are {full} of a page");
+    // Each batch that is written ends with one that is not full, wherever it ends.
+    assert!((0.8..=1.0).contains(&full), "frames are {full} of a page");
     let moved_out = "select pg_relation_size(reltoastrelid) from pg_class
         where oid = 'syncjournal.journal_1'::regclass";
     assert_eq!(db.query_one::<i64>(moved_out), 0, "frames lie inline");
