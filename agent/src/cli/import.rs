@@ -81,23 +81,7 @@ fn header_of(part: &[u8]) -> Result<Header> {
 }
 
 fn table(totals: &Totals) -> Table {
-    let mut table = Table::new(&[
-        "entries",
-        "inserted",
-        "updated",
-        "deleted",
-        "skipped",
-        "conflicts",
-        "quarantined",
-    ]);
-    table.row([
-        totals.entries.to_string(),
-        totals.inserted.to_string(),
-        totals.updated.to_string(),
-        totals.deleted.to_string(),
-        totals.skipped.to_string(),
-        totals.conflicts.to_string(),
-        totals.quarantined.to_string(),
-    ]);
+    let mut table = Table::new(&Totals::HEADINGS);
+    table.row(totals.cells());
     table
 }

@@ -6,6 +6,7 @@ use crate::exit::Outcome;
 use crate::link::{FlowReport, sync_flow, try_flow};
 use crate::logging;
 use crate::output::{Table, print, print_json};
+use crate::target::Totals;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
@@ -61,32 +62,11 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
 }
 
 fn table(reports: &[FlowReport]) -> Table {
-    let mut table = Table::new(&[
-        "link",
-        "source",
-        "destination",
-        "entries",
-        "inserted",
-        "updated",
-        "deleted",
-        "skipped",
-        "conflicts",
-        "quarantined",
-    ]);
+    let mut table =
+        Table::new(&[&["link", "source", "destination"], &Totals::HEADINGS[..]].concat());
     for report in reports {
-        let totals = &report.totals;
-        table.row([
-            report.link.clone(),
-            report.source.clone(),
-            report.destination.clone(),
-            totals.entries.to_string(),
-            totals.inserted.to_string(),
-            totals.updated.to_string(),
-            totals.deleted.to_string(),
-            totals.skipped.to_string(),
-            totals.conflicts.to_string(),
-            totals.quarantined.to_string(),
-        ]);
+        let flow = [&report.link, &report.source, &report.destination].map(String::clone);
+        table.row(flow.into_iter().chain(report.totals.cells()));
     }
     table
 }

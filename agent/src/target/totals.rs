@@ -15,6 +15,26 @@ pub(crate) struct Totals {
     pub(crate) quarantined: i64,
 }
 
+impl Totals {
+    /// What `cells` holds, as a table's headings.
+    pub(crate) const HEADINGS: [&str; 7] =
+        ["entries", "inserted", "updated", "deleted", "skipped", "conflicts", "quarantined"];
+
+    /// The cells of a table's row.
+    pub(crate) fn cells(&self) -> [String; 7] {
+        [
+            self.entries,
+            self.inserted,
+            self.updated,
+            self.deleted,
+            self.skipped,
+            self.conflicts,
+            self.quarantined,
+        ]
+        .map(|count| count.to_string())
+    }
+}
+
 impl AddAssign for Totals {
     fn add_assign(&mut self, other: Self) {
         self.entries += other.entries;

@@ -135,29 +135,25 @@ pub struct TypeFacts {
 
 /// Reads a type's row; `None` where there is no such type.
 pub fn type_facts(type_oid: Oid) -> Option<TypeFacts> {
-    // SAFETY: a syscache tuple is valid until released, and only plain fields are read.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::TYPEOID as i32,
-            Datum::from(type_oid),
-        );
-        if tuple.is_null() {
-            return None;
-        }
-        let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_type>();
-        let facts = TypeFacts {
-            kind: row.typtype as u8,
-            namespace: row.typnamespace,
-            has_binary_io: row.typsend != Oid::INVALID && row.typreceive != Oid::INVALID,
-        };
-        pg_sys::ReleaseSysCache(tuple);
-        Some(facts)
-    }
+    with_type_row(type_oid, |row| TypeFacts {
+        kind: row.typtype as u8,
+        namespace: row.typnamespace,
+        has_binary_io: row.typsend != Oid::INVALID && row.typreceive != Oid::INVALID,
+    })
 }
 
 /// Name of a type's own catalogue row, without schema.
 pub fn type_name(type_oid: Oid) -> Option<String> {
-    // SAFETY: as in `type_facts`; the name is a NUL-terminated field of the row.
+    with_type_row(type_oid, |row| {
+        // SAFETY: a NUL-terminated field of the row.
+        let name = unsafe { CStr::from_ptr(row.typname.data.as_ptr()) };
+        server_to_utf8(name.to_bytes(), |utf8| String::from_utf8_lossy(utf8).into_owned())
+    })
+}
+
+/// Lends a type's own catalogue row; `None` where there is no such type.
+fn with_type_row<T>(type_oid: Oid, read: impl FnOnce(&pg_sys::FormData_pg_type) -> T) -> Option<T> {
+    // SAFETY: a syscache tuple is valid until released, and the row is lent no longer than that.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(
             pg_sys::SysCacheIdentifier::TYPEOID as i32,
@@ -166,11 +162,9 @@ pub fn type_name(type_oid: Oid) -> Option<String> {
         if tuple.is_null() {
             return None;
         }
-        let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_type>();
-        let name = CStr::from_ptr(row.typname.data.as_ptr()).to_bytes();
-        let name = server_to_utf8(name, |utf8| String::from_utf8_lossy(utf8).into_owned());
+        let answer = read(&*pg_sys::GETSTRUCT(tuple).cast());
         pg_sys::ReleaseSysCache(tuple);
-        Some(name)
+        Some(answer)
     }
 }
 
