@@ -28,6 +28,9 @@ pub struct Layer {
     /// Where foreign keys are enforced.
     keys: Option<Rc<ForeignKeys>>,
     tables: Vec<(Rc<Fit>, Table)>,
+    /// Whether tombstones are written after each frame, since others than the tables themselves ask
+    /// for them: triggers, look-ups of what a row refers to, slices.
+    tells_at_once: bool,
     arena: Arena,
     /// From the first table on that has triggers which may fire.
     replica: Option<ReplicaRole>,
@@ -63,7 +66,8 @@ impl Layer {
     pub fn new(source: &Source) -> Self {
         let Source { peer_id, keys, .. } = source;
         let (tables, arena) = (Vec::new(), Arena::new());
-        Self { peer_id: *peer_id, keys: keys.clone(), tables, arena, replica: None }
+        let (keys, tells_at_once, replica) = (keys.clone(), false, None);
+        Self { peer_id: *peer_id, keys, tables, tells_at_once, arena, replica }
     }
 
     /// Lays one entry, or puts it off.
@@ -104,6 +108,7 @@ impl Layer {
 
     /// Settles what was put off; of tables first that were tracked first, as parents mostly are.
     pub fn settle_postponed(&mut self) {
+        self.flush();
         self.tables.sort_by_key(|(fit, _)| fit.relation_id);
         for (_, table) in &mut self.tables {
             self.arena.run(|| table.settle_postponed());
@@ -126,6 +131,10 @@ impl Layer {
             if target.has_triggers() {
                 self.replica.get_or_insert_with(ReplicaRole::enter);
             }
+            if target.has_triggers() || tracked.has_references || fit.has_slices {
+                self.flush();
+                self.tells_at_once = true;
+            }
             let mut table = Table::open(target, self.peer_id, fit.told.clone());
             table.permits = fit.permits;
             table.is_one_way = fit.is_one_way;
@@ -134,8 +143,22 @@ impl Layer {
         })
     }
 
-    /// Writes what is kept back for a while; between two frames.
-    pub fn flush(&mut self) {
+    /// After a frame of this table: of what is kept back not too much is.
+    pub fn end_frame(&mut self, fit: &Fit) {
+        if self.tells_at_once {
+            return self.flush();
+        }
+        let mut tables = self.tables.iter_mut();
+        if let Some((_, table)) = tables.find(|(_, table)| table.target.root == fit.root) {
+            if table.tombstones.are_many() {
+                table.bury();
+            }
+            table.target.thin_out();
+        }
+    }
+
+    /// Writes what is kept back.
+    fn flush(&mut self) {
         for (_, table) in &mut self.tables {
             table.bury();
             table.target.thin_out();

@@ -126,6 +126,7 @@ impl<'a> Session<'a> {
         let is_piece = frame::is_piece(bytes);
         if is_piece {
             self.appender.flush();
+            self.known.look_for_all();
         }
         match self.known.entries(id) {
             Some(held) if held >= entries && !is_piece => self.laid.outcome.skip(entries),
@@ -285,7 +286,7 @@ impl<'a> Session<'a> {
             layer.entry(fit, &entry);
         });
         layer.run(fit, &run);
-        layer.flush();
+        layer.end_frame(fit);
         self.layer = Some(layer);
     }
 

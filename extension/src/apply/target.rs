@@ -325,7 +325,7 @@ impl Target {
         &mut self,
         run: Run<'_>,
         wanted: &[usize],
-        is_gone: impl Fn(RowId) -> bool,
+        mut is_gone: impl FnMut(RowId) -> bool,
     ) -> Vec<usize> {
         let _owner = RunAs::restricted(self.owner);
         let Leaf { writer, tracked, defaults, watcher, .. } = &mut self.leaves[0];

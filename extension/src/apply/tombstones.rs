@@ -1,27 +1,31 @@
 //! Which rows of a table were deleted here, and when.
 
-use std::cell::Cell;
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 
 use syncjournal_core::{RowId, Version};
 
 use crate::error::not_installed;
-use crate::journal::tombstone::Moment;
+use crate::journal::stone_reader::{self, Pace, StoneReader};
+use crate::journal::tombstone::{self, Moment};
 use crate::pg::catalog;
+use crate::pg::probe::Probe;
 use crate::pg::query::{self, Arg};
-use crate::pg::table::{Key, Table};
+
+/// So many are kept back at most.
+const MOST_FRESH: usize = 500;
 
 /// The tombstones of one table; new ones are written in batches. The nil row's stands for a
 /// truncation.
 #[derive(Debug)]
 pub struct Tombstones {
     relation_id: i32,
-    table: Table,
+    probe: Probe,
     /// Whether the table has any: most have none, and then no row needs to be looked up.
-    any: Cell<bool>,
+    any: bool,
     /// The moment before that was looked up.
-    asked: Cell<Moment>,
+    asked: Moment,
+    /// Those of before: what it has read holds as long as nobody has ended a transaction.
+    reader: StoneReader,
     /// None: the row has come back.
     fresh: HashMap<RowId, Option<Version>>,
     /// Of these, rows that were not here to be locked.
@@ -30,43 +34,46 @@ pub struct Tombstones {
 
 impl Tombstones {
     pub fn of(relation_id: i32) -> Self {
+        let asked = Moment::now();
         let relid = catalog::own_relation(c"tombstone");
-        let table = Table::read(relid.unwrap_or_else(|| not_installed().raise()));
-        let asked = Cell::new(Moment::now());
-        let (any, fresh, unheld) = (Cell::new(false), HashMap::new(), HashMap::new());
-        let stones = Self { relation_id, table, any, asked, fresh, unheld };
-        stones.any.set(stones.has_any());
+        let probe = relid.and_then(Probe::numbered).unwrap_or_else(|| not_installed().raise());
+        let (reader, any) = (StoneReader::of(relation_id, Pace::APPLY), false);
+        let (fresh, unheld) = Default::default();
+        let mut stones = Self { relation_id, probe, any, asked, reader, fresh, unheld };
+        stones.look_again();
         stones
     }
 
-    fn has_any(&self) -> bool {
-        let key = [(1, Key::Int4(self.relation_id))];
-        let found = self.table.equal(self.table.primary_key(), &key, |_| ControlFlow::Break(()));
-        found.is_some()
+    fn look_again(&mut self) {
+        self.any = self.any || self.probe.has_from(self.relation_id, RowId::NIL.0);
+        self.reader = StoneReader::of(self.relation_id, Pace::APPLY);
     }
 
-    /// Whether no row has one. It is asked again only where one may have come since.
-    fn has_none(&self) -> bool {
-        let now = Moment::now();
-        if !self.any.get() && self.asked.replace(now) != now {
-            self.any.set(self.has_any());
-        }
-        !self.any.get()
-    }
-
-    /// The version that deleted the row, if one did.
-    pub fn find(&self, row: RowId) -> Option<Version> {
+    /// The version that deleted the row, if one did. Asked after the row was written, it also tells
+    /// of whoever deleted it until then.
+    pub fn find(&mut self, row: RowId) -> Option<Version> {
         if let Some(version) = self.fresh.get(&row) {
             return *version;
         }
-        if self.has_none() {
+        let now = Moment::now();
+        if self.asked != now {
+            self.asked = now;
+            self.look_again();
+        }
+        if !self.any {
             return None;
         }
-        let key = [(1, Key::Int4(self.relation_id)), (2, Key::Uuid(&row.0))];
-        let found = self.table.equal(self.table.primary_key(), &key, |stone| {
-            stone.uuid(3).map_or(ControlFlow::Continue(()), ControlFlow::Break)
-        });
-        found.map(Version::from_bytes)
+        let version = match row {
+            // A truncation's, of which the reader does not tell.
+            RowId::NIL => stone_reader::find(self.relation_id, row, &mut self.probe),
+            row => self.reader.find(row, &mut self.probe),
+        };
+        (!version.is_nil()).then_some(version)
+    }
+
+    /// Whether those that are new are to be written by now.
+    pub fn are_many(&self) -> bool {
+        self.fresh.len() >= MOST_FRESH
     }
 
     /// The row was deleted by this version. One whose own identity is the nil uuid leaves no stone.
@@ -110,7 +117,6 @@ impl Tombstones {
                 None => back.push(row.to_string()),
             }
         }
-        self.any.set(true);
         let list = |items: &[String]| format!("{{{}}}", items.join(","));
         if !back.is_empty() {
             query::execute(
@@ -128,6 +134,8 @@ impl Tombstones {
                 or excluded.version > t.version",
             &[Arg::Int4(self.relation_id), Arg::Text(&list(&rows)), Arg::Text(&list(&versions))],
         );
+        self.any = true;
+        tombstone::buried();
         self.unheld.drain().collect()
     }
 }

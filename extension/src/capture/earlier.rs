@@ -13,7 +13,7 @@ use syncjournal_core::{RowId, Version};
 
 use crate::capture::state;
 use crate::error::Failure;
-use crate::journal::stone_reader::{self, StoneReader};
+use crate::journal::stone_reader::{self, OfStatement, Pace, StoneReader};
 use crate::journal::tombstone::{self, Moment};
 use crate::layout::Tracked;
 use crate::pg::{catalog, transaction};
@@ -129,7 +129,7 @@ fn stone_of(relation_id: i32, row: RowId, phase: Phase) -> Version {
     let stone = match (asked.any(phase), phase) {
         (false, _) => Version::NIL,
         (true, Phase::Before) => read_before(relation_id, row),
-        (true, Phase::After) => stone_reader::find(relation_id, row),
+        (true, Phase::After) => stone_reader::find(relation_id, row, &mut OfStatement),
     };
     asked.found |= !stone.is_nil();
     state::with(|state| {
@@ -148,8 +148,11 @@ fn read_before(relation_id: i32, row: RowId) -> Version {
                 && reading.reader.relation_id() == relation_id
                 && reading.since.has_no_own_until(now)
         })
-        .unwrap_or_else(|| Reading { command, since: now, reader: StoneReader::of(relation_id) });
-    let stone = reading.reader.find(row);
+        .unwrap_or_else(|| {
+            let reader = StoneReader::of(relation_id, Pace::STATEMENT);
+            Reading { command, since: now, reader }
+        });
+    let stone = reading.reader.find(row, &mut OfStatement);
     state::with(|state| state.reading = Some(reading));
     stone
 }
@@ -167,7 +170,7 @@ impl Asked {
         let any = known.unwrap_or_else(|| Any {
             command,
             asked: now,
-            is_so: stone_reader::any(self.relation_id),
+            is_so: stone_reader::any(self.relation_id, &mut OfStatement),
         });
         self.any[phase as usize] = Some(any);
         any.is_so

@@ -1,5 +1,7 @@
 //! Writing frames: the capture's own, and those received, which keep their id and their bytes.
 
+use std::cell::Cell;
+
 use syncjournal_core::Version;
 
 use crate::journal::segment::{self, Segment};
@@ -26,6 +28,15 @@ pub struct FrameRow<'a> {
 const MOST_WAITING: usize = 64;
 const MOST_WAITING_BYTES: usize = 64 << 10;
 
+thread_local! {
+    static OPENED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often this session has begun to write frames.
+pub(super) fn opened_so_far() -> u64 {
+    OPENED.get()
+}
+
 /// The newest segment, open for writing in the current transaction.
 ///
 /// Frames are kept back and written together: whoever reads the journal before the end of his work
@@ -42,6 +53,7 @@ pub struct Appender {
 impl Appender {
     pub fn open() -> Self {
         let segment = segment::newest();
+        OPENED.set(OPENED.get() + 1);
         Self {
             segment,
             table: Table::write(segment.relid),

@@ -5,10 +5,12 @@ use std::ops::ControlFlow;
 use syncjournal_core::{Version, frame};
 
 use crate::error::corrupted;
+use crate::journal::append;
 use crate::journal::segment::{self, Segment};
 use crate::pg::arena::Home;
 use crate::pg::probe::{Columns, Probe};
 use crate::pg::table::{Found, Table};
+use crate::pg::transaction;
 
 /// Where the journal has a frame's place in the WAL, whence it came, its number of entries, its bytes,
 /// and whom it is for.
@@ -44,21 +46,84 @@ pub struct FrameIds {
     segments: Vec<Segment>,
     probes: Vec<Probe>,
     home: Home,
+    gap: Option<Gap>,
+    /// Frames that were looked up and not found since the last gap; none: gaps do not count.
+    missed: Option<usize>,
 }
+
+/// Between these two ids the journal held no frame, before the call has added any.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    above: Option<Version>,
+    below: Option<Version>,
+    /// Nobody has added any since, as long as no transaction has ended, and this one has not begun to
+    /// write what is not of the call: merges can have the ids of frames that come.
+    asked: [u64; 2],
+}
+
+impl Gap {
+    fn has(&self, id: Version) -> bool {
+        self.above.is_none_or(|above| above < id)
+            && self.below.is_none_or(|below| id < below)
+            && self.asked == Self::now()
+    }
+
+    fn now() -> [u64; 2] {
+        [transaction::ended_so_far(), append::opened_so_far()]
+    }
+}
+
+/// Frames that come one after the other mostly fall into one gap: looked for at the second that is
+/// missing, and then not before so many more.
+const SECOND: usize = 2;
+const NOT_BEFORE: usize = 32;
 
 impl FrameIds {
     /// Opens the look-up for the rest of the call.
     pub fn open() -> Self {
-        Self { segments: Vec::new(), probes: Vec::new(), home: Home::here() }
+        let (segments, probes, home) = (Vec::new(), Vec::new(), Home::here());
+        Self { segments, probes, home, gap: None, missed: Some(NOT_BEFORE - SECOND) }
+    }
+
+    fn find_gap(&mut self, id: Version) {
+        let mut gap = Gap { above: None, below: None, asked: Gap::now() };
+        for probe in &mut self.probes {
+            let next = probe.neighbours(id.to_bytes());
+            let [above, below] = next.map(|uuid| uuid.map(Version::from_bytes));
+            gap.above = gap.above.max(above);
+            gap.below = [gap.below, below].into_iter().flatten().min();
+        }
+        self.gap = Some(gap);
     }
 
     /// With how many entries the journal holds the frame of this id, if it does: of one that was cut,
-    /// others may be missing.
+    /// others may be missing. Of a frame that this call has added that may not be told.
     pub fn entries(&mut self, id: Version) -> Option<u64> {
         self.refresh();
+        if self.gap.is_some_and(|gap| gap.has(id)) {
+            return None;
+        }
         let probes = self.probes.iter_mut();
         let held = probes.filter_map(|probe| probe.read(id.to_bytes(), |row| row.int4(ENTRIES)));
-        held.filter_map(|held| u64::try_from(held).ok()).max()
+        let held = held.filter_map(|held| u64::try_from(held).ok()).max();
+        if held.is_none() {
+            self.miss(id);
+        }
+        held
+    }
+
+    /// From now on frames that the call has added are told of, too.
+    pub fn look_for_all(&mut self) {
+        (self.gap, self.missed) = (None, None);
+    }
+
+    fn miss(&mut self, id: Version) {
+        let missed = self.missed.map(|missed| missed + 1);
+        self.missed = missed;
+        if missed.is_some_and(|missed| missed >= NOT_BEFORE) {
+            self.missed = Some(0);
+            self.find_gap(id);
+        }
     }
 
     /// What the journal holds of the frame of this id.
@@ -76,6 +141,7 @@ impl FrameIds {
     fn refresh(&mut self) {
         if !segment::are_all(&self.segments) {
             self.segments = segment::all();
+            self.gap = None;
             let open = |segment: &Segment| Probe::open(segment.relid);
             self.probes = self.home.run(|| self.segments.iter().filter_map(open).collect());
         }

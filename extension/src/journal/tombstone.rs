@@ -88,7 +88,7 @@ pub fn bury(fates: impl Iterator<Item = (i32, RowId, Option<Version>)>) {
     if fates.is_empty() {
         return;
     }
-    BURIALS.set(BURIALS.get() + 1);
+    buried();
     let relid = catalog::own_relation(c"tombstone").unwrap_or_else(|| not_installed().raise());
     let table = Table::write(relid);
     let index = table.primary_key();
@@ -104,6 +104,11 @@ pub fn bury(fates: impl Iterator<Item = (i32, RowId, Option<Version>)>) {
             table.insert(&[Field::Int4(relation), row, version]);
         }
     }
+}
+
+/// This session has set stones: who remembers that there were none looks again.
+pub fn buried() {
+    BURIALS.set(BURIALS.get() + 1);
 }
 
 /// Takes away the stone of a row that is back, and gives its version; nil where there is none. From

@@ -30,6 +30,8 @@ pub struct Probe {
 enum Match {
     Equal,
     AtLeast,
+    /// The greatest first.
+    AtMost,
 }
 
 impl Probe {
@@ -92,6 +94,12 @@ impl Probe {
         self.look(Some(number), uuid, Match::AtLeast, |_| ()).is_some()
     }
 
+    /// The uuids next to this one among those in column 1: the greatest that is not above it, and the
+    /// least that is not below.
+    pub fn neighbours(&mut self, uuid: [u8; 16]) -> [Option<[u8; 16]>; 2] {
+        [Match::AtMost, Match::AtLeast].map(|of| self.look(None, uuid, of, |row| row.uuid(1)))
+    }
+
     /// Visits the rows of which that is true, in their order.
     pub fn each_from(
         &mut self,
@@ -131,8 +139,11 @@ impl Probe {
         home.run(|| unsafe {
             let count = keys.len() as i32;
             pg_sys::index_rescan(*scan, keys.as_mut_ptr(), count, null_mut(), 0);
-            let forward = pg_sys::ScanDirection::ForwardScanDirection;
-            while pg_sys::index_getnext_slot(*scan, forward, *slot) {
+            let direction = match of {
+                Match::Equal | Match::AtLeast => pg_sys::ScanDirection::ForwardScanDirection,
+                Match::AtMost => pg_sys::ScanDirection::BackwardScanDirection,
+            };
+            while pg_sys::index_getnext_slot(*scan, direction, *slot) {
                 if visit(&Columns(*slot)).is_break() {
                     break;
                 }
@@ -156,6 +167,7 @@ impl Probe {
         let (strategy, function) = match of {
             Match::Equal => (equal, pg_sys::F_UUID_EQ),
             Match::AtLeast => (pg_sys::BTGreaterEqualStrategyNumber as u16, pg_sys::F_UUID_GE),
+            Match::AtMost => (pg_sys::BTLessEqualStrategyNumber as u16, pg_sys::F_UUID_LE),
         };
         let (last, before) = self.keys.split_last_mut().expect("a key has columns");
         let uuid = Datum::from(self.key_bytes.as_ptr());

@@ -104,6 +104,47 @@ fn an_insert_whose_key_is_taken_waits_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_taken_key_is_found_however_often_its_row_changes() {
+    let (hq, branch) = offices(CODES, "insert into item values (100, 5, 'in the way')");
+    hq.exec("insert into item values (2, 4, 'a'), (3, 6, 'a')");
+    carry(&hq, &branch, "changes");
+    hq.exec("update item set label = 'b'");
+    hq.exec("update item set label = 'c'");
+    hq.exec("update item set code = 5 where id = 2");
+    hq.exec("update item set label = 'd'");
+    hq.exec("update item set label = 'e'");
+    let done = carry(&hq, &branch, "changes");
+    assert_eq!((done.updated, done.quarantined), (4, 5));
+    assert_eq!(rows(&branch), ["2 4 a", "3 6 e", "100 5 in the way"]);
+    branch.exec("delete from item where id = 100");
+    branch.exec("select syncjournal.retry_quarantine()");
+    assert_eq!(waiting(&branch), Vec::<String>::new());
+    assert_eq!(rows(&branch), ["2 5 e", "3 6 e"]);
+}
+
+#[test]
+fn a_row_that_changes_often_within_a_set_is_found_by_each_index() {
+    let (hq, branch) = offices(CODES, "");
+    hq.exec("insert into item select i, i, repeat('x', 500) from generate_series(1, 100) i");
+    carry(&hq, &branch, "changes");
+    for step in 1..=30 {
+        hq.exec(&format!(
+            "update item set label = repeat('y', 500 + {step}) where id in (1, 50);
+             update item set code = 1000 + {step} where id = 1 and {step} % 10 = 0;
+             delete from item where id = 50 and {step} = 30;
+             insert into item select 50, 50, 'again' where {step} = 30"
+        ));
+    }
+    let done = carry(&hq, &branch, "changes");
+    assert_eq!((done.conflicts, done.quarantined), (0, 0));
+    assert_same_rows(&hq, &branch, "item");
+    branch.exec("set enable_seqscan = off");
+    let by_key = "select concat_ws(' ', id, code) from item
+        where code in (1, 50, 1010, 1030) order by code";
+    assert_eq!(branch.column::<String>(by_key), ["50 50", "1 1030"]);
+}
+
+#[test]
 fn what_a_later_set_frees_is_taken_at_once() {
     let (hq, branch) = offices(CODES, "insert into item values (100, 5, 'in the way')");
     carry(&branch, &hq, "changes");
