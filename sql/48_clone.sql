@@ -73,9 +73,11 @@ volatile strict language c as 'MODULE_PATHNAME', 'clone_swap_heap_wrapper';
 
 -- At the destination.
 
--- Begins a clone, or goes on with one. `restart`: what had come is forgotten, not taken back.
+-- Begins a clone, or goes on with one. `restart`: what had come is forgotten, not taken back. The source
+-- is noted here, by tag and name: sessions that met it first each for themselves would wait for the
+-- other's first piece.
 create function syncjournal.clone_begin(
-    source_node uuid, restart boolean default false,
+    source_node uuid, restart boolean, source_tag int4, source_name text,
     out runs int4, out begun_at timestamptz)
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -89,6 +91,10 @@ begin
     values (source_node, pg_current_snapshot())
     on conflict on constraint clone_run_pkey do update set runs = r.runs + 1
     returning r.runs, r.begun_at into runs, begun_at;
+    insert into syncjournal.known_node (node_id, node_tag, node_name)
+    select source_node, source_tag, source_name
+    where not exists (select from syncjournal.known_tag k where k.node_tag = source_tag)
+    on conflict do nothing;
 end
 $$;
 

@@ -57,7 +57,7 @@ grant execute on function
     syncjournal.clone_offer(text, text[], text[]), syncjournal.clone_gone(text, oid, pg_snapshot),
     syncjournal.clone_sequences(text, text[], text[]),
     syncjournal.clone_sent(text, pg_snapshot, int8, int8), syncjournal.clone_begun(text),
-    syncjournal.clone_begin(uuid, boolean), syncjournal.clone_table(uuid, text, text),
+    syncjournal.clone_begin(uuid, boolean, int4, text), syncjournal.clone_table(uuid, text, text),
     syncjournal.clone_ranges(uuid), syncjournal.clone_again(uuid, text),
     syncjournal.clone_range_done(uuid, oid, text, int8, text, int8, int8, pg_snapshot, int8),
     syncjournal.clone_digest(text, regclass, int4, bytea),

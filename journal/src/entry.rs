@@ -192,6 +192,12 @@ impl<'a> Values<'a> {
         self.count
     }
 
+    /// Bytes that all of them take, lengths included.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0

@@ -161,19 +161,37 @@ impl<'a> ValueWriter<'a> {
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
-        // One byte of length serves all values below 127 bytes; a longer one is moved up.
-        let start = self.bytes.len();
-        self.bytes.push(0);
+        let start = self.begin();
         write(self.bytes)?;
+        self.close(start);
+        Ok(())
+    }
+
+    /// A value whose bytes `write` appends, or NULL where it says that there is none.
+    pub fn value_or_null(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) {
+        let start = self.begin();
+        if write(self.bytes) {
+            self.close(start);
+        } else {
+            self.bytes.truncate(start + 1);
+        }
+    }
+
+    /// One byte of length serves all values below 127 bytes; a longer one is moved up.
+    fn begin(&mut self) -> usize {
+        self.bytes.push(0);
+        self.bytes.len() - 1
+    }
+
+    fn close(&mut self, start: usize) {
         let length = (self.bytes.len() - start) as u64;
         if length < 0x80 {
             self.bytes[start] = length as u8;
-            return Ok(());
+            return;
         }
         let mut prefix = Vec::with_capacity(10);
         put_varint(&mut prefix, length);
         self.bytes.splice(start..=start, prefix);
-        Ok(())
     }
 
     pub fn value(&mut self, value: Option<&[u8]>) {

@@ -86,7 +86,11 @@ fn write_one(writer: &mut FrameWriter, model: &Model) {
     let mut values = writer.row(&head, model.values.len());
     for (place, value) in model.values.iter().enumerate() {
         match value {
-            Some(bytes) if place % 2 == 0 => values
+            value if place % 3 == 2 => values.value_or_null(|out| {
+                out.extend_from_slice(value.as_deref().unwrap_or_default());
+                value.is_some()
+            }),
+            Some(bytes) if place % 3 == 0 => values
                 .value_with(|out| {
                     out.extend_from_slice(bytes);
                     Ok::<_, ()>(())

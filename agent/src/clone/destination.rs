@@ -4,6 +4,7 @@ use crate::config::Flow;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::net::SessionName;
+use syncjournal_core::wire::NodeInfo;
 use tokio_postgres::{CopyInSink, Row};
 use uuid::Uuid;
 
@@ -51,6 +52,8 @@ pub(super) struct Completed {
 impl Destination {
     pub(super) async fn connect(flow: &Flow, source: Uuid) -> Result<Self> {
         let database = Database::connect(&flow.target, &SessionName::of_flow(flow)).await?;
+        // A crash loses rows and what is noted of them together: see `complete`.
+        database.commit_without_waiting().await?;
         Ok(Self { database, source })
     }
 
@@ -72,9 +75,10 @@ impl Destination {
     }
 
     /// Begins a clone, or goes on with one: gives the number of this run.
-    pub(super) async fn begin(&self, restart: bool) -> Result<i32> {
-        let sql = "select b.runs from syncjournal.clone_begin($1, $2) b";
-        let row = self.one(sql, &[&self.source, &restart]).await?;
+    pub(super) async fn begin(&self, source: &NodeInfo, restart: bool) -> Result<i32> {
+        let sql = "select b.runs from syncjournal.clone_begin($1, $2, $3, $4) b";
+        let tag = source.tag.cast_signed();
+        let row = self.one(sql, &[&self.source, &restart, &tag, &source.name]).await?;
         row.try_get(0).map_err(|error| self.explain(error))
     }
 
@@ -190,8 +194,10 @@ impl Destination {
         self.one(sql, &[&of.schema, &of.table, &of.column, &of.last]).await.map(drop)
     }
 
-    /// Everything that is visible in the snapshot is here: writes the position.
+    /// Everything that is visible in the snapshot is here: writes the position. The source is told
+    /// then, so this commit waits for the disk, and with it for all before.
     pub(super) async fn complete(&self, snapshot: &str) -> Result<Completed> {
+        self.command("reset synchronous_commit").await?;
         let sql = "select c.was_empty, c.here, c.entries, c.bytes
                    from syncjournal.clone_complete($1, $2::text::pg_catalog.pg_snapshot) c";
         let row = self.one(sql, &[&self.source, &snapshot]).await?;

@@ -21,6 +21,7 @@ mod worker;
 
 use crate::config::Flow;
 use crate::conninfo::Host;
+use crate::database::Database;
 use crate::error::{Error, Kind, Result};
 use crate::link::{Ends, align, sync_flow};
 use crate::net::SessionName;
@@ -28,6 +29,7 @@ use crate::target::Totals;
 pub(crate) use compare::Verdict;
 use compare::{Comparison, Copied};
 use destination::{Completed, Destination};
+use futures_util::future::try_join_all;
 use plan::{Entry, Piece, Plan, Way, cut};
 use progress::{Before, Progress};
 use serde::Serialize;
@@ -157,23 +159,31 @@ async fn is_known_empty(flow: &Flow) -> Result<bool> {
 
 async fn clone_flow(flow: &Flow, options: Options) -> Result<CloneReport> {
     let mut ends = Ends::connect(flow, &SessionName::of_flow(flow)).await?;
-    ends.register().await?;
+    let node = ends.source.database.identity.node_id;
+    let name = SessionName::of_flow(flow);
+    let ((), destination, reader) = tokio::try_join!(
+        ends.register(),
+        Destination::connect(flow, node),
+        Database::connect(&flow.source, &name)
+    )?;
     if !ends.is_open().await? {
         return Err(Error::new(Kind::Prerequisite, "the peer is not active: nothing is brought")
             .hint("select syncjournal.alter_peer(name, active => true);"));
     }
     ends.claim().await?;
     ends.source.check_patterns(flow).await?;
-    let node = ends.source.database.identity.node_id;
-    let destination = Destination::connect(flow, node).await?;
-    let runs = destination.begin(options.restart).await?;
+    let runs = destination.begin(&ends.source.database.identity, options.restart).await?;
     let near = [&ends.source.database, &ends.target.database]
         .iter()
         .all(|end| matches!(end.address.host, Host::Unix(_)));
     begin(&ends).await?;
-    let snapshot = Snapshot::take(flow, &ends.source.peer, !near).await?;
-    let shared = Arc::new(prepare(flow, &snapshot, &destination, options).await?);
-    let worked = work(flow, &snapshot, &shared, node, options.jobs).await;
+    let snapshot = Snapshot::take(reader, &ends.source.peer, !near).await?;
+    let (shared, workers) = tokio::try_join!(
+        prepare(flow, &snapshot, &destination, options),
+        workers(flow, &snapshot, node, options.jobs)
+    )?;
+    let shared = Arc::new(shared);
+    let worked = work(&shared, workers).await;
     shared.progress.end();
     worked?;
     for sequence in snapshot.session.sequences(flow).await? {
@@ -294,22 +304,29 @@ fn parents(tables: &[SourceTable]) -> Vec<Vec<usize>> {
     tables.iter().map(|table| table.parents.iter().filter_map(place).collect()).collect()
 }
 
-async fn work(
+/// The sessions that copy.
+async fn workers(
     flow: &Flow,
     snapshot: &Snapshot,
-    shared: &Arc<Shared>,
     node: uuid::Uuid,
     jobs: usize,
-) -> Result<()> {
-    let mut workers = JoinSet::new();
-    for _ in 0..jobs.max(1) {
+) -> Result<Vec<Worker>> {
+    let worker = async || {
         let (source, destination) =
             tokio::try_join!(snapshot.share(flow), Destination::connect(flow, node))?;
-        let (worker, shared) = (Worker { source, destination }, Arc::clone(shared));
-        workers.spawn(async move { worker.run(&shared).await });
+        Ok(Worker { source, destination })
+    };
+    try_join_all((0..jobs.max(1)).map(|_| worker())).await
+}
+
+async fn work(shared: &Arc<Shared>, workers: Vec<Worker>) -> Result<()> {
+    let mut running = JoinSet::new();
+    for worker in workers {
+        let shared = Arc::clone(shared);
+        running.spawn(async move { worker.run(&shared).await });
     }
     // The first failure ends all: dropping the set ends the sessions.
-    while let Some(ended) = workers.join_next().await {
+    while let Some(ended) = running.join_next().await {
         ended.map_err(|error| Error::protocol("a worker died").caused_by(error))??;
     }
     Ok(())

@@ -57,8 +57,8 @@ pub(super) struct SourceSession {
 }
 
 impl Snapshot {
-    pub(super) async fn take(flow: &Flow, peer: &str, compress: bool) -> Result<Self> {
-        let session = SourceSession::connect(flow, peer, compress, None).await?;
+    pub(super) async fn take(database: Database, peer: &str, compress: bool) -> Result<Self> {
+        let session = SourceSession::begin(database, peer, compress, None).await?;
         let row = session
             .database
             .session
@@ -76,18 +76,18 @@ impl Snapshot {
     /// One more session that sees the same.
     pub(super) async fn share(&self, flow: &Flow) -> Result<SourceSession> {
         let SourceSession { peer, compress, .. } = &self.session;
-        SourceSession::connect(flow, peer, *compress, Some(&self.id)).await
+        let database = Database::connect(&flow.source, &SessionName::of_flow(flow)).await?;
+        SourceSession::begin(database, peer, *compress, Some(&self.id)).await
     }
 }
 
 impl SourceSession {
-    async fn connect(
-        flow: &Flow,
+    async fn begin(
+        database: Database,
         peer: &str,
         compress: bool,
         snapshot: Option<&str>,
     ) -> Result<Self> {
-        let database = Database::connect(&flow.source, &SessionName::of_flow(flow)).await?;
         let mut begin = "begin isolation level repeatable read read only".to_owned();
         if let Some(snapshot) = snapshot {
             begin += &format!("; set transaction snapshot {}", quoted(snapshot));

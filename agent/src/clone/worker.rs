@@ -3,13 +3,14 @@
 use super::destination::Destination;
 use super::plan::{Piece, Plan, Way, Work};
 use super::progress::{Progress, human};
-use super::source::{SourceSession, SourceTable};
+use super::source::{Chunk, SourceSession, SourceTable};
 use crate::error::{Error, Result};
 use crate::target::Totals;
 use futures_util::{SinkExt, TryStreamExt};
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
+use tokio_postgres::{CopyInSink, CopyOutStream};
 
 /// So often a worker tries again what users' transactions were in the way of.
 const MOST_PUT_BACK: u32 = 20;
@@ -139,8 +140,13 @@ impl Worker {
     async fn piece(&self, shared: &Shared, piece: &Piece) -> Result<()> {
         let table = &shared.tables[piece.table];
         let leaf = &table.source.leaves[piece.leaf];
-        self.destination.command("begin").await?;
-        let bytes = self.pipe(leaf.oid, piece, &shared.progress).await?;
+        // The source reads already while the destination gets ready.
+        let begun = async {
+            self.destination.command("begin").await?;
+            self.destination.sink().await
+        };
+        let (chunks, sink) = tokio::try_join!(self.source.read(leaf.oid, piece), begun)?;
+        let bytes = self.pipe(chunks, sink, &shared.progress).await?;
         let totals = self.destination.came(table.oid, leaf, piece, &shared.snapshot, bytes).await?;
         self.destination.command("commit").await?;
         shared.progress.piece(piece.weight, totals.entries, bytes);
@@ -151,9 +157,13 @@ impl Worker {
     }
 
     /// What comes out at one end goes in at the other as it is: both are COPY's binary form.
-    async fn pipe(&self, leaf: u32, piece: &Piece, progress: &Progress) -> Result<i64> {
-        let mut chunks = pin!(self.source.read(leaf, piece).await?);
-        let mut sink = pin!(self.destination.sink().await?);
+    async fn pipe(
+        &self,
+        chunks: CopyOutStream,
+        sink: CopyInSink<Chunk>,
+        progress: &Progress,
+    ) -> Result<i64> {
+        let (mut chunks, mut sink) = (pin!(chunks), pin!(sink));
         let mut bytes = 0;
         while let Some(chunk) =
             chunks.try_next().await.map_err(|error| self.source.explain(error))?

@@ -34,9 +34,16 @@ pub struct HeapFiller {
     bytes: usize,
     /// Of the values that wait.
     batch: pg_sys::MemoryContext,
+    /// Identity and version of each row that waits.
+    uuids: Vec<Uuids>,
     has_generated: bool,
-    has_constraints: bool,
+    has_checks: bool,
+    /// Columns that must not be NULL, by number less one.
+    required: Vec<usize>,
 }
+
+/// Room for two values of type uuid.
+pub type Uuids = [[u8; 16]; 2];
 
 impl HeapFiller {
     /// The heap stands beside the table, which rules over its rows.
@@ -57,7 +64,12 @@ impl HeapFiller {
                 pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
             );
             pg_sys::MemoryContextSwitchTo(outer);
-            let constraints = (*(*relation).rd_att).constr;
+            let descriptor = (*relation).rd_att;
+            let constraints = (*descriptor).constr;
+            let columns = (*descriptor).attrs.as_slice((*descriptor).natts as usize);
+            let is_required =
+                |place: &usize| columns[*place].attnotnull && !columns[*place].attisdropped;
+            let required = (0..columns.len()).filter(is_required).collect();
             Self {
                 estate,
                 result,
@@ -66,8 +78,10 @@ impl HeapFiller {
                 filled: 0,
                 bytes: 0,
                 batch,
+                uuids: vec![Uuids::default(); MOST_ROWS],
                 has_generated: !constraints.is_null() && (*constraints).has_generated_stored,
-                has_constraints: !constraints.is_null(),
+                has_checks: !constraints.is_null() && (*constraints).num_check > 0,
+                required,
                 table,
                 heap,
             }
@@ -75,17 +89,18 @@ impl HeapFiller {
     }
 
     /// Adds a row. `fill` sets every value and null flag (by column number less one), in memory that
-    /// lasts until the row is written; `bytes`: how much it is, roughly.
-    pub fn add(&mut self, bytes: usize, fill: impl FnOnce(&mut [Datum], &mut [bool])) {
+    /// lasts until the row is written, as does the room for uuids; `bytes`: how much it is, roughly.
+    pub fn add(&mut self, bytes: usize, fill: impl FnOnce(&mut [Datum], &mut [bool], &mut Uuids)) {
         let slot = self.next_slot();
-        // SAFETY: clearing makes the slot's arrays ours; the values live in the batch's context,
-        // which is reset only when the slots are empty again.
+        // SAFETY: the slot is empty, new or cleared by `flush`, so its arrays are ours; the values live
+        // in the batch's context or in `uuids`, which are reused only when the slots are empty again.
+        // A slot with all its values and without the mark of being empty holds a virtual row.
         unsafe {
-            pg_sys::ExecClearTuple(slot);
             let outer = pg_sys::MemoryContextSwitchTo(self.batch);
             let (values, nulls) = slot_arrays(slot);
-            fill(&mut *values, &mut *nulls);
-            pg_sys::ExecStoreVirtualTuple(slot);
+            fill(&mut *values, &mut *nulls, &mut self.uuids[self.filled]);
+            (*slot).tts_flags &= !(pg_sys::TTS_FLAG_EMPTY as u16);
+            (*slot).tts_nvalid = values.len() as i16;
             self.check(slot);
             pg_sys::MemoryContextSwitchTo(outer);
         }
@@ -124,7 +139,8 @@ impl HeapFiller {
                     ExecComputeStoredGenerated(result, estate, slot, command);
                 });
             }
-            if self.has_constraints {
+            let nulls = &*slot_arrays(slot).1;
+            if self.has_checks || self.required.iter().any(|place| nulls[*place]) {
                 pg_sys::ExecConstraints(self.result, slot, self.estate);
             }
         }

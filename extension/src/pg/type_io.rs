@@ -7,6 +7,7 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::{Datum, Oid};
 use std::ffi::{CStr, CString};
+use std::sync::OnceLock;
 
 /// What a cached I/O function takes: bytes of the send form, or text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,8 +234,7 @@ pub fn inner_type(type_oid: Oid, kind: u8) -> Option<Oid> {
 
 /// Calls `read` with the UTF-8 form of bytes that are in the database's encoding.
 pub fn server_to_utf8<R>(bytes: &[u8], read: impl FnOnce(&[u8]) -> R) -> R {
-    // SAFETY: the database's encoding is fixed for the backend's life.
-    if unsafe { pg_sys::GetDatabaseEncoding() } == pg_sys::pg_enc::PG_UTF8 as i32 {
+    if is_utf8_database() {
         return read(bytes);
     }
     // SAFETY: the conversion gives its input back, or a palloc'd NUL-terminated copy.
@@ -243,8 +243,19 @@ pub fn server_to_utf8<R>(bytes: &[u8], read: impl FnOnce(&[u8]) -> R) -> R {
 
 /// Calls `read` with the database-encoded form of UTF-8 bytes; invalid bytes are an error.
 pub fn utf8_to_server<R>(bytes: &[u8], read: impl FnOnce(&[u8]) -> R) -> R {
+    // What is fine needs no call; of the rest the server says what is wrong.
+    if is_utf8_database() && !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok() {
+        return read(bytes);
+    }
     // SAFETY: as above. It verifies even where nothing needs conversion.
     unsafe { converted(bytes, pg_sys::pg_any_to_server, read) }
+}
+
+fn is_utf8_database() -> bool {
+    static IS_UTF8: OnceLock<bool> = OnceLock::new();
+    // SAFETY: the database's encoding is fixed for the backend's life.
+    *IS_UTF8
+        .get_or_init(|| unsafe { pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 })
 }
 
 /// # Safety

@@ -228,15 +228,16 @@ impl Chunks {
             if last.is_some_and(|last| scan.block() > last) {
                 return Filled::Chunk;
             }
-            let (writer, slices) = (scan.writer(), &self.slices);
+            let slices = &self.slices;
             if slices.as_ref().is_some_and(|slices| !is_in(row.0, &scan.row(), slices)) {
                 let since = self.hidden_since.as_ref().filter(|_| !self.stays);
-                if since.is_some_and(|since| !self.is_seen(since, writer)) {
+                if since.is_some_and(|since| !self.is_seen(since, scan.writer())) {
                     write_leave(row.0, &scan.row(), &mut frames.leaves);
                 }
                 continue;
             }
-            let is_new = self.since.as_ref().is_none_or(|since| !self.is_seen(since, writer));
+            let since = self.since.as_ref();
+            let is_new = since.is_none_or(|since| !self.is_seen(since, scan.writer()));
             let open = self.open.as_ref();
             if is_new && open.is_none_or(|open| is_in(row.0, &scan.row(), open)) {
                 write_row(row, scan.row(), &mut frames.rows);

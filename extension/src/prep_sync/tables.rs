@@ -191,11 +191,9 @@ pub fn write_row(
         ..Head::new(index, Operation::State, RowId(identity), Version::NIL)
     };
     let mut out = writer.row(&head, tracked.columns.len());
-    let mut payload = Vec::new();
     for column in &tracked.columns {
-        payload.clear();
-        let written = row.encode(column, &mut payload)
-            || waiting.append(RowId(identity), column, &mut payload);
-        out.value(written.then_some(&payload));
+        out.value_or_null(|bytes| {
+            row.encode(column, bytes) || waiting.append(RowId(identity), column, bytes)
+        });
     }
 }

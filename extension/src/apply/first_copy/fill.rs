@@ -105,8 +105,7 @@ impl Heaps {
         let Leaf { filler, tracked, defaults, given, .. } = &mut self.leaves[place];
         let is_whole = entry.values().len() == self.fit.places.len();
         let incoming = Incoming { entry, places: &self.fit.places };
-        let bytes = entry.values().map(|value| value.map_or(1, <[u8]>::len)).sum();
-        filler.add(bytes, |datums, nulls| {
+        filler.add(entry.values().size(), |datums, nulls, uuids| {
             nulls.fill(true);
             let values = incoming.assignments();
             if is_whole {
@@ -115,7 +114,12 @@ impl Heaps {
                 fill_defaults(tracked, defaults, (&mut *datums, &mut *nulls), values.clone());
             }
             assign(tracked, datums, nulls, values);
-            identify(tracked, datums, nulls, entry.row, entry.version);
+            *uuids = [entry.row.0, entry.version.to_bytes()];
+            let places = [(tracked.identity, false), (tracked.version, entry.version.is_nil())];
+            for ((column, is_null), uuid) in places.into_iter().zip(uuids) {
+                nulls[column - 1] = is_null;
+                datums[column - 1] = Datum::from(uuid.as_mut_ptr());
+            }
         });
     }
 
