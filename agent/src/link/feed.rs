@@ -4,6 +4,7 @@
 //! before. The stream asks for S at most once a second; it is written with the batch that brings
 //! everything up to its LSN: in the same transaction as the rows, so that whenever the target is
 //! asked, it has exactly what it says, or a little more, which is skipped when it comes again.
+//! While rows come it is never written by itself, since what came meanwhile would wait for that.
 
 use super::ends::Ends;
 use crate::conninfo::Host;
@@ -23,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) const POSITION_EVERY: Duration = Duration::from_secs(1);
 /// The same while none come: only transactions that were open when it was taken make it old.
 const IDLE_POSITION_EVERY: Duration = Duration::from_secs(60);
+/// Where the last rows are older than this, a position goes without any.
+const PAUSE_IN_ROWS: Duration = Duration::from_millis(100);
 /// How often it is seen whether both ends are still there and the source's offer still holds.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -41,6 +44,8 @@ pub(super) struct Feed<'a> {
     /// With it, where the target's WAL ended then.
     unconfirmed: Option<(i64, Snapshot)>,
     written_at: Instant,
+    /// Rows were applied last.
+    applied_at: Instant,
     looked_at: Instant,
 }
 
@@ -68,6 +73,7 @@ impl<'a> Feed<'a> {
             rows_end: Lsn::default(),
             unconfirmed: None,
             written_at: Instant::now(),
+            applied_at: Instant::now(),
             looked_at: Instant::now(),
         }
     }
@@ -89,7 +95,7 @@ impl<'a> Feed<'a> {
             }
         }
         // Half a transaction waits for its rest, which the server is sending.
-        if !self.batch.is_open() {
+        if !self.batch.is_open() && !self.batch.is_empty() {
             self.flush().await?;
         }
         Ok(())
@@ -164,7 +170,7 @@ impl<'a> Feed<'a> {
         self.rows_end > self.written
     }
 
-    /// Applies what is gathered, and writes the position if one is due.
+    /// Applies what is gathered, if anything is, and writes the position if one is due.
     async fn flush(&mut self) -> Result<()> {
         let due = self.due_position();
         let to = due.as_ref().map_or_else(|| self.position.clone(), |due| due.snapshot.clone());
@@ -180,6 +186,9 @@ impl<'a> Feed<'a> {
                 bytes = cut.data.len(),
                 "batch applied"
             );
+            if rows {
+                self.applied_at = Instant::now();
+            }
             if cut.continues {
                 return Ok(());
             }
@@ -214,11 +223,25 @@ impl<'a> Feed<'a> {
         Ok(())
     }
 
+    /// Without rows, unless there will be some to go with. How far the stream is without any, the
+    /// log tells nobody who does not ask.
+    async fn write_position(&mut self) -> Result<()> {
+        if self.applied_at.elapsed() < PAUSE_IN_ROWS {
+            return Ok(());
+        }
+        while !self.batch.is_open()
+            && let Ok(Some(event)) = self.member.ready()
+        {
+            self.handle(event).await?;
+        }
+        if self.batch.is_open() { Ok(()) } else { self.flush().await }
+    }
+
     /// Once a second: writes the position, and sees now and then whether all is as it was.
     pub(super) async fn tick(&mut self) -> Result<Turn> {
         if !self.batch.is_open() {
             self.confirm().await?;
-            self.flush().await?;
+            self.write_position().await?;
         }
         if self.looked_at.elapsed() < LOOK_EVERY {
             return Ok(Turn::GoOn);

@@ -50,9 +50,9 @@ impl Layouts {
         if let Some(known) = self.known.get(&layout_id) {
             return Ok(known.clone());
         }
-        let layout = fetch(layout_id, source).await?;
+        let (layout, (by_slices, locks)) =
+            tokio::try_join!(fetch(layout_id, source), source.slices_of(layout_id))?;
         let (schema, table) = (&layout.schema, &layout.table);
-        let (by_slices, locks) = source.slices_of(layout_id).await?;
         // A table with slices for this peer goes by these, and must not be excluded.
         let offered = match by_slices {
             Audience::Nothing => self.offered.selects(schema, table),

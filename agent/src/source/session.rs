@@ -13,7 +13,8 @@ use syncjournal_core::Snapshot;
 use syncjournal_core::pattern::Selection;
 use syncjournal_core::slice::{Audience, Lock, SliceId};
 use syncjournal_core::wire::Terms;
-use tokio_postgres::Row;
+use tokio::sync::OnceCell;
+use tokio_postgres::{Row, Statement};
 use uuid::Uuid;
 
 /// Between two looks whether a transaction that was decoded is seen by others.
@@ -25,6 +26,8 @@ pub(crate) struct Source {
     pub(crate) database: Database,
     /// The target's name, which is the peer's name here.
     pub(crate) peer: String,
+    /// For a live flow, which tells its position once a second.
+    confirm: OnceCell<Statement>,
 }
 
 /// What the source lets the peer have.
@@ -64,7 +67,11 @@ pub(crate) struct StreamPosition {
 impl Source {
     pub(crate) async fn connect(flow: &Flow, name: &SessionName) -> Result<Self> {
         let database = Database::connect(&flow.source, name).await?;
-        Ok(Self { database, peer: flow.target.name.clone() })
+        Ok(Self::new(database, flow.target.name.clone()))
+    }
+
+    pub(crate) fn new(database: Database, peer: String) -> Self {
+        Self { database, peer, confirm: OnceCell::new() }
     }
 
     pub(crate) fn explain(&self, error: impl Into<Error>) -> Error {
@@ -198,14 +205,13 @@ impl Source {
 
     /// Tells the source what the peer has.
     pub(crate) async fn confirm_position(&self, snapshot: &Snapshot) -> Result<()> {
-        self.database
-            .session
-            .execute(
-                "select syncjournal.confirm_position($1, $2::text::pg_catalog.pg_snapshot)",
-                &[&self.peer, &snapshot.to_string()],
-            )
-            .await
-            .map_err(|error| self.explain(error))?;
+        let session = &self.database.session;
+        let sql = "select syncjournal.confirm_position($1, $2::text::pg_catalog.pg_snapshot)";
+        let told = async {
+            let statement = self.confirm.get_or_try_init(|| session.prepare(sql)).await?;
+            session.execute(statement, &[&self.peer, &snapshot.to_string()]).await
+        };
+        told.await.map_err(|error| self.explain(error))?;
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use syncjournal_core::Snapshot;
 use syncjournal_core::operations::Restriction;
 use syncjournal_core::pattern::Selection;
+use tokio::sync::OnceCell;
 use tokio_postgres::{Row, Statement};
 use uuid::Uuid;
 
@@ -27,6 +28,8 @@ pub(crate) struct Target {
     pub(crate) database: Database,
     apply: Statement,
     written: Statement,
+    /// For a live flow, which asks once a second.
+    durable: OnceCell<Statement>,
     /// A transaction is open that holds parts of a set.
     in_set: bool,
     /// Everything is rolled back at the end.
@@ -52,7 +55,15 @@ impl Target {
             .prepare("select (pg_catalog.pg_current_wal_insert_lsn() - '0/0')::int8")
             .await
             .map_err(|error| database.explain(error))?;
-        Ok(Self { database, apply, written, in_set: false, trial: false, allow_backward: false })
+        Ok(Self {
+            database,
+            apply,
+            written,
+            durable: OnceCell::new(),
+            in_set: false,
+            trial: false,
+            allow_backward: false,
+        })
     }
 
     pub(crate) fn explain(&self, error: impl Into<Error>) -> Error {
@@ -201,11 +212,12 @@ impl Target {
     /// Waits until what was written up to a place, or by now, survives a crash: only then may the
     /// source be told.
     pub(crate) async fn make_durable(&self, written: Option<i64>) -> Result<()> {
-        self.database
-            .session
-            .execute("select syncjournal.make_durable($1)", &[&written])
-            .await
-            .map_err(|error| self.explain(error))?;
+        let session = &self.database.session;
+        let prepare = || session.prepare("select syncjournal.make_durable($1)");
+        let done = async {
+            session.execute(self.durable.get_or_try_init(prepare).await?, &[&written]).await
+        };
+        done.await.map_err(|error| self.explain(error))?;
         Ok(())
     }
 

@@ -119,7 +119,7 @@ async fn check_flow(flow: &Flow, seen: &mut BTreeSet<String>, findings: &mut Fin
         }
     }
     let Ok([source, target]) = <[Database; 2]>::try_from(ends) else { return };
-    let source = Source { database: source, peer: flow.target.name.clone() };
+    let source = Source::new(source, flow.target.name.clone());
     if let Err(error) = check_source(&source, flow, findings).await {
         findings.failed(&flow.source.name, "streaming", &error);
     }

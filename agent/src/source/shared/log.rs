@@ -13,6 +13,9 @@ use tokio::sync::Notify;
 const LOG_BYTES: u64 = 16 << 20;
 /// What an event costs in memory beside a frame's data; also bounds the number of tiny ones.
 const EVENT_OVERHEAD_BYTES: u64 = 256;
+/// Members are woken by the end of a transaction, and within one by so many bytes of frames: each
+/// wake-up costs a turn of a task, and nobody can apply half a transaction that is small.
+const NEWS_BYTES: u64 = 64 << 10;
 
 /// What the stream brings, in the order of commits.
 #[derive(Debug, Clone)]
@@ -45,7 +48,7 @@ impl std::fmt::Display for Left {
 #[derive(Debug)]
 pub(super) struct Log {
     state: Mutex<State>,
-    /// Something was pushed, or the stream has ended.
+    /// A transaction has ended, much was pushed, or the stream has ended.
     news: Notify,
     /// Something was taken.
     room: Notify,
@@ -58,6 +61,8 @@ struct State {
     next: u64,
     /// Bytes of all events ever pushed.
     pushed: u64,
+    /// What `pushed` was when members were last woken.
+    told: u64,
     members: BTreeMap<u64, Cursor>,
     next_member: u64,
     /// Everything that commits before has been pushed.
@@ -99,6 +104,7 @@ impl Log {
                 events: VecDeque::new(),
                 next: 0,
                 pushed: 0,
+                told: 0,
                 members: BTreeMap::new(),
                 next_member: 0,
                 place,
@@ -164,6 +170,13 @@ impl Log {
         }
         let bytes = row.data.len() as u64;
         state.push(Event::Frame(Arc::new(row)), bytes);
+        if state.pushed - state.told >= NEWS_BYTES {
+            self.tell(state);
+        }
+    }
+
+    fn tell(&self, mut state: MutexGuard<'_, State>) {
+        state.told = state.pushed;
         drop(state);
         self.news.notify_waiters();
     }
@@ -180,15 +193,16 @@ impl Log {
             }
         }
         state.place = state.place.max(end);
-        drop(state);
-        self.news.notify_waiters();
+        if state.told < state.pushed {
+            self.tell(state);
+        }
     }
 
+    /// Nobody is woken for it: a server that has caught up says so after each transaction. Members
+    /// look once a second.
     pub(super) fn reached(&self, place: Lsn) {
         let mut state = self.lock();
         state.place = state.place.max(place);
-        drop(state);
-        self.news.notify_waiters();
     }
 
     pub(super) fn place(&self) -> Lsn {

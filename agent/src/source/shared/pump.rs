@@ -138,7 +138,7 @@ fn refuse(waiting: Vec<Request>, error: &Error) {
 async fn open(node: &Arc<Node>) -> Result<Reader> {
     let name = SessionName::of_stream();
     let database = Database::connect(node, &name).await?;
-    let source = Source { database, peer: String::new() };
+    let source = Source::new(database, String::new());
     source.ensure_publication().await?;
     let mut pending = PendingSlot::request(&source, &name).await?;
     let ready = loop {
