@@ -2,10 +2,11 @@
 -- run with the owner's rights: the caller needs none on the tables. Rows are written with the rights
 -- of each table's own owner, whose functions may be called by it.
 
--- Mode `notice` is for a peer that is switched off here: a set without rows that tells it so.
+-- Mode `notice` is for a peer that is switched off here: a set without rows that tells it so. Where the
+-- parts are not counted beforehand, the first comes sooner, and `parts` is 0 in all but the last.
 create function syncjournal.prep_sync(
     peer text, mode text default 'changes',
-    include text[] default null, exclude text[] default null)
+    include text[] default null, exclude text[] default null, counted boolean default true)
 returns table (set_id uuid, part int4, parts int4, data bytea)
 volatile security definer set search_path = pg_catalog, pg_temp
 language c as 'MODULE_PATHNAME', 'prep_sync_wrapper';

@@ -37,6 +37,7 @@ pub mod layout;
 pub mod limits;
 pub mod merge;
 pub mod operations;
+pub mod order;
 pub mod pattern;
 pub mod slice;
 pub mod snapshot;

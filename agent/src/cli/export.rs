@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::exit::Outcome;
 use crate::net::SessionName;
 use crate::output::{Table, print};
-use crate::source::{Source, WindowMode};
+use crate::source::{Purpose, Source, WindowMode};
 use crate::transport::SetWriter;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub(super) async fn execute(config: &Config, arguments: &Arguments) -> Result<Ou
         WindowMode::Changes
     };
     let mut writer = SetWriter::create(&arguments.output).await?;
-    let mut window = source.window(mode, &flow, None).await?;
+    let mut window = source.window(mode, &flow, Purpose::File).await?;
     let (mut parts, mut entries, mut bytes) = (0_u64, 0_u64, 0_u64);
     while let Some(part) = window.next().await? {
         writer.write(&part.data).await?;

@@ -4,7 +4,7 @@ use crate::config::{Flow, LinkOptions};
 use crate::database::Database;
 use crate::error::{Error, Kind, Result};
 use crate::net::SessionName;
-use crate::source::{Offer, Source, WindowMode};
+use crate::source::{Offer, Purpose, Source, WindowMode};
 use crate::target::Target;
 use std::time::Duration;
 use syncjournal_core::Snapshot;
@@ -177,7 +177,7 @@ impl Ends {
 
     /// Brings the set that says so. It leads nowhere: no position is confirmed by it.
     async fn tell_switched_off(&mut self) -> Result<()> {
-        let mut window = self.source.window(WindowMode::Notice, &self.flow, None).await?;
+        let mut window = self.source.window(WindowMode::Notice, &self.flow, Purpose::Apply).await?;
         while let Some(part) = window.next().await? {
             self.target.apply(&part.data, part.continues).await?;
         }

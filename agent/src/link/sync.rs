@@ -8,7 +8,7 @@ use super::windows::{bring, bring_all};
 use crate::config::Flow;
 use crate::error::Result;
 use crate::net::SessionName;
-use crate::source::{Trial, WindowMode};
+use crate::source::{Purpose, Trial, WindowMode};
 use crate::target::{RowAhead, Totals};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -128,8 +128,8 @@ pub(crate) async fn try_flow(flow: &Flow, full: bool) -> Result<FlowReport> {
         report.extras = extras::handle(&ends).await?;
     }
     let target = ends.target.database.identity.node_id;
-    let trial = Trial { target, position: position.as_ref() };
-    let mut window = ends.source.window(mode, flow, Some(trial)).await?;
+    let trial = Purpose::Trial(Trial { target, position: position.as_ref() });
+    let mut window = ends.source.window(mode, flow, trial).await?;
     while let Some(part) = window.next().await? {
         report.totals += ends.target.apply(&part.data, part.continues).await?;
         report.bytes += part.data.len() as u64;

@@ -3,8 +3,8 @@
 use super::ends::Ends;
 use super::extras::{self, ExtraReport};
 use crate::error::{Error, Result};
-use crate::source::WindowMode;
-use crate::target::Totals;
+use crate::source::{Purpose, WindowMode};
+use crate::target::{Pipeline, Totals};
 use tokio_util::sync::CancellationToken;
 
 /// What one window brought.
@@ -22,19 +22,22 @@ pub(super) async fn bring(
 ) -> Result<WindowReport> {
     let mut report = WindowReport::default();
     let mut set_id = None;
-    let mut window = ends.source.window(mode, &ends.flow, None).await?;
+    let mut window = ends.source.window(mode, &ends.flow, Purpose::Apply).await?;
+    let mut pipeline = Pipeline::new(&ends.target);
     while let Some(part) = window.next().await? {
         // Between transactions only: a part that continues one waits for its others.
-        if stop.is_cancelled() && !ends.target.in_set() {
+        if stop.is_cancelled() && !pipeline.in_set() {
+            pipeline.finish().await?;
             return Err(Error::stopped());
         }
-        report.totals += ends.target.apply(&part.data, part.continues).await?;
         report.bytes += part.data.len() as u64;
         set_id = Some(part.set_id);
+        report.totals += pipeline.send(part.data, part.continues).await?;
         if mode == WindowMode::Full {
             tracing::info!(bytes = report.bytes, entries = report.totals.entries, "first sync");
         }
     }
+    report.totals += pipeline.finish().await?;
     window.finish().await?;
     if let Some(set_id) = set_id {
         ends.target.make_durable(None).await?;

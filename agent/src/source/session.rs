@@ -1,6 +1,6 @@
 //! What is asked of a source's database by SQL.
 
-use super::window::{Trial, Window, WindowMode};
+use super::window::{Purpose, Window, WindowMode};
 use crate::config::Flow;
 use crate::database::Database;
 use crate::error::{Error, Kind, Result};
@@ -182,9 +182,9 @@ impl Source {
         &'a mut self,
         mode: WindowMode,
         flow: &Flow,
-        trial: Option<Trial<'_>>,
+        purpose: Purpose<'_>,
     ) -> Result<Window<'a>> {
-        Window::open(self, mode, flow, trial).await
+        Window::open(self, mode, flow, purpose).await
     }
 
     /// Whether the peer ever had a whole set of this source: what exists only as rows that were

@@ -34,6 +34,16 @@ impl WindowMode {
     }
 }
 
+/// What a window is read for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose<'a> {
+    /// To be applied as it comes.
+    Apply,
+    /// To be kept: each part says how many there are.
+    File,
+    Trial(Trial<'a>),
+}
+
 /// A window that will be forgotten: what `sync` would do before it happens in its transaction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Trial<'a> {
@@ -62,11 +72,11 @@ impl<'a> Window<'a> {
         source: &'a mut Source,
         mode: WindowMode,
         flow: &Flow,
-        trial: Option<Trial<'_>>,
+        purpose: Purpose<'_>,
     ) -> Result<Self> {
         let session = &source.database.session;
         session.batch_execute("begin").await.map_err(|error| source.explain(error))?;
-        if let Some(trial) = trial {
+        if let Purpose::Trial(trial) = purpose {
             let options = flow.options.at_source();
             source.peer = source
                 .database
@@ -79,14 +89,16 @@ impl<'a> Window<'a> {
         let source = &*source;
         let session = &source.database.session;
         let (include, exclude) = flow.lists();
-        let parameters: [&(dyn ToSql + Sync); 4] =
-            [&source.peer, &mode.as_str(), &include, &exclude];
+        // To count the parts takes reading the window twice; only people want to know.
+        let counted = matches!(purpose, Purpose::File);
+        let parameters: [&(dyn ToSql + Sync); 5] =
+            [&source.peer, &mode.as_str(), &include, &exclude, &counted];
         // The set-returning call stands in the select list, behind a fence: PostgreSQL then
         // hands on row after row. In FROM it would first write the whole set to disk.
         let rows = session
             .query_raw(
                 "select (s.p).set_id, (s.p).data
-                 from (select syncjournal.prep_sync($1, $2, $3, $4) p offset 0) s",
+                 from (select syncjournal.prep_sync($1, $2, $3, $4, $5) p offset 0) s",
                 parameters,
             )
             .await

@@ -117,18 +117,23 @@ impl Target {
         if continues && !self.in_set && !self.trial {
             self.command("begin").await?;
         }
+        let totals = self.call(data).await?;
+        if self.in_set && !continues && !self.trial {
+            self.command("commit").await?;
+        }
+        self.in_set = continues;
+        Ok(totals)
+    }
+
+    /// Applies one part in the transaction that is open, or in its own.
+    pub(super) async fn call(&self, data: &[u8]) -> Result<Totals> {
         let row = self
             .database
             .session
             .query_one(&self.apply, &[&data, &self.allow_backward])
             .await
             .map_err(|error| self.explain(refusal(error)))?;
-        let totals = totals_of(&row).map_err(|error| self.explain(error))?;
-        if self.in_set && !continues && !self.trial {
-            self.command("commit").await?;
-        }
-        self.in_set = continues;
-        Ok(totals)
+        totals_of(&row).map_err(|error| self.explain(error))
     }
 
     /// What this target takes from a peer.
@@ -268,7 +273,7 @@ impl Target {
         Ok(())
     }
 
-    async fn command(&self, command: &str) -> Result<()> {
+    pub(super) async fn command(&self, command: &str) -> Result<()> {
         self.database.session.batch_execute(command).await.map_err(|error| self.explain(error))
     }
 }

@@ -258,7 +258,7 @@ pub fn record(header: &Header, peer_id: i16, bytes: usize, outcome: &Outcome) {
                 case when $9 then pg_catalog.now() end, $10) \
             on conflict (set_id) do update set entries = s.entries + excluded.entries, \
                 bytes = s.bytes + excluded.bytes, confirmed_at = excluded.confirmed_at, \
-                quarantined = s.quarantined + excluded.quarantined",
+                parts = excluded.parts, quarantined = s.quarantined + excluded.quarantined",
             &[
                 Arg::Uuid(*header.set_id.as_bytes()),
                 Arg::Int2(peer_id),

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A set is read twice under the calling statement's snapshot: once to count the parts, then for
-//! the bytes. Only one part is in memory at a time; a caller that reads by cursor, or in the
+//! the bytes. Who does not ask for the count (the agent) has the first part at once, and only the
+//! last says how many there were. Only one part is in memory at a time; a caller that reads by cursor, or in the
 //! select list, holds no more than that either.
 
 mod describe;
@@ -36,12 +37,13 @@ fn prep_sync(
     mode: Option<&str>,
     include: Option<Vec<Option<String>>>,
     exclude: Option<Vec<Option<String>>>,
+    counted: Option<bool>,
 ) -> TableIterator<
     'static,
     (name!(set_id, pgrx::Uuid), name!(part, i32), name!(parts, i32), name!(data, Vec<u8>)),
 > {
     let request = Request::check(peer, mode, include, exclude);
-    let parts = PartIterator::new(request);
+    let parts = PartIterator::new(request, counted.unwrap_or(true));
     TableIterator::new(parts.map(|part| {
         let set_id = pgrx::Uuid::from_bytes(*part.set_id.as_bytes());
         (set_id, part.number, part.parts, part.data)

@@ -20,6 +20,10 @@ const COMPRESSION_LEVEL: i32 = 1;
 /// this one is applied.
 const ENOUGH_FOR_A_PART: usize = 1 << 20;
 
+/// The first part of a set whose parts are not counted ends here, each further one at twice as much: who
+/// applies them need not wait for the first.
+const FIRST_PART: usize = 128 << 10;
+
 /// So many frames are remembered from the count of the parts (some 16 MB), and not read again.
 const MOST_REMEMBERED: usize = 200_000;
 
@@ -40,7 +44,8 @@ pub struct PartIterator {
     request: Rc<Request>,
     set_id: Uuid,
     created_at: u64,
-    parts: u32,
+    /// How many there are, where they were counted beforehand.
+    counted: Option<u32>,
     made: u32,
     batches: Option<Batches>,
     writer: PartWriter,
@@ -48,20 +53,39 @@ pub struct PartIterator {
 }
 
 impl PartIterator {
-    pub fn new(request: Request) -> Self {
+    /// Of a set whose parts are not counted, only the last says how many there are.
+    pub fn new(request: Request, counted: bool) -> Self {
         let request = Rc::new(request);
-        let (parts, batches) = Batches::counted(&request);
+        let (counted, batches) = if counted {
+            let (parts, batches) = Batches::counted(&request);
+            // A set without entries is one part all the same: it carries the position.
+            (Some(parts.max(1)), batches)
+        } else {
+            (None, Batches::growing(&request))
+        };
         Self {
             set_id: Uuid::new_v4(),
             created_at: now_micros(),
-            // A set without entries is one part all the same: it carries the position.
-            parts: parts.max(1),
+            counted,
             made: 0,
             batches: Some(batches),
             writer: PartWriter::default(),
             totals: Totals::default(),
             request,
         }
+    }
+
+    /// The part that was made last is the last one.
+    fn is_last(&self) -> bool {
+        match self.counted {
+            Some(parts) => self.made == parts,
+            None => self.batches.as_ref().is_none_or(Batches::is_at_end),
+        }
+    }
+
+    /// How many parts the set has; 0: that is not known yet.
+    fn parts(&self) -> u32 {
+        self.counted.unwrap_or(if self.is_last() { self.made } else { 0 })
     }
 
     fn write(&mut self, batch: Batch) -> Vec<u8> {
@@ -98,7 +122,7 @@ impl PartIterator {
         Header {
             set_id: self.set_id,
             part: self.made,
-            parts: self.parts,
+            parts: self.parts(),
             mode: request.mode,
             source: request.source.clone(),
             destination: request.peer.name.clone(),
@@ -131,11 +155,11 @@ impl Iterator for PartIterator {
         }
         self.made += 1;
         let data = self.write(batch.unwrap_or_default());
-        if self.made == self.parts {
-            sent::record(&self.request, self.set_id, self.parts, self.totals);
+        if self.is_last() {
+            sent::record(&self.request, self.set_id, self.made, self.totals);
         }
         let number = i32::try_from(self.made).unwrap_or(i32::MAX);
-        let parts = i32::try_from(self.parts).unwrap_or(i32::MAX);
+        let parts = i32::try_from(self.parts()).unwrap_or(i32::MAX);
         Some(Part { set_id: self.set_id, number, parts, data })
     }
 }
@@ -162,6 +186,8 @@ struct Batches {
     /// Read already, and for the next batch.
     pending: VecDeque<SourceFrame>,
     last_xid: u64,
+    /// How large parts are at most.
+    most: usize,
     /// All that are left, where they are few enough to be remembered.
     counted: Option<VecDeque<Batch>>,
 }
@@ -170,7 +196,17 @@ impl Batches {
     fn new(request: &Rc<Request>) -> Self {
         let mut source = open(request);
         let pending = source.next_frame().into_iter().collect();
-        Self { source, pending, last_xid: 0, counted: None }
+        Self { source, pending, last_xid: 0, most: PART_TARGET_BYTES, counted: None }
+    }
+
+    /// The first ones small.
+    fn growing(request: &Rc<Request>) -> Self {
+        Self { most: FIRST_PART, ..Self::new(request) }
+    }
+
+    /// Nothing is left.
+    fn is_at_end(&self) -> bool {
+        self.pending.is_empty() && self.counted.as_ref().is_none_or(VecDeque::is_empty)
     }
 
     /// How many there are, and they themselves.
@@ -212,7 +248,7 @@ impl Batches {
         while let Some(frame) = self.source.next_frame() {
             bytes += size_in_part(&frame);
             let begins = frame.xid != 0 && frames.last().is_some_and(|last| last.xid != frame.xid);
-            if bytes > PART_TARGET_BYTES || begins && bytes > ENOUGH_FOR_A_PART {
+            if bytes > self.most || begins && bytes > ENOUGH_FOR_A_PART {
                 self.pending = whole_transactions(&mut frames, &frame);
                 self.pending.push_back(frame);
                 break;
@@ -220,6 +256,7 @@ impl Batches {
             frames.push(frame);
         }
         self.source.pause();
+        self.most = PART_TARGET_BYTES.min(2 * self.most);
         self.last_xid = frames.last().map_or(0, |frame| frame.xid);
         let goes_on = |next: &SourceFrame| next.xid != 0 && next.xid == self.last_xid;
         let continues = self.pending.front().is_some_and(goes_on);

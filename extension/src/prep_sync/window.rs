@@ -1,13 +1,18 @@
 //! The frames of a window of the journal, in the order in which their transactions ended.
 //!
-//! The order is found over narrow rows (a sort that spills to disk by itself); the bytes are
-//! fetched for one part at a time, by primary key: beneath SQL, since frames never change.
+//! The order is found over narrow rows, while they are read by their transactions' numbers
+//! (`syncjournal_core::order`): the first parts are on their way before the rest is read. Where too
+//! many rows would have to be held for that, the rest is sorted by SQL, which spills to disk by
+//! itself. The bytes are fetched for one part at a time, by primary key: beneath SQL, since frames
+//! never change.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
+use syncjournal_core::order::Order;
 use syncjournal_core::slice::{self, Audience, Cut, Piece, Recipient};
 use syncjournal_core::snapshot::Window;
+use syncjournal_core::version::ADOPT_BACKEND;
 use syncjournal_core::{RelationLayout, Version};
 
 use super::request::{Request, Time};
@@ -19,14 +24,27 @@ use crate::pg::query::{self, Arg, Cursor, Row, View};
 /// Narrow rows read at a time.
 const BATCH: i64 = 1_000;
 
+/// So many narrow rows are held (some 16 MB) until their place is certain.
+const MOST_HELD: usize = 200_000;
+
+/// By number of the transaction, as the index has them.
+const BY_NUMBER: &str = "select j.frame, j.xid, j.lsn, j.layout, j.entries, \
+        pg_catalog.octet_length(j.data), j.origin \
+    from syncjournal.journal j \
+    where j.xid >= $9::xid8 and j.xid < $2::xid8 \
+        and (j.xid >= $1::xid8 and j.xid <> all ($3::xid8[]) or j.xid = any ($4::xid8[])) \
+        and ((j.origin <> $5 or j.xid < $8::xid8) and j.layout = any ($6::int4[]) \
+            or j.layout = any ($7::int4[])) \
+    order by j.xid";
+
 /// Order: the last position at which a transaction wrote is nearest its commit. Of two
 /// transactions that touched one row, the later wrote its part only after the earlier had ended.
 const FRAMES: &str = "select j.frame, j.xid, \
         pg_catalog.max(j.lsn) over (partition by j.xid) as ended, j.layout, j.entries, \
         pg_catalog.octet_length(j.data) \
     from syncjournal.journal j \
-    where (j.xid >= $1::xid8 and j.xid < $2::xid8 and j.xid <> all ($3::xid8[]) \
-            or j.xid = any ($4::xid8[])) \
+    where j.xid >= $9::xid8 and j.xid < $2::xid8 \
+        and (j.xid >= $1::xid8 and j.xid <> all ($3::xid8[]) or j.xid = any ($4::xid8[])) \
         and ((j.origin <> $5 or j.xid < $8::xid8) and j.layout = any ($6::int4[]) \
             or j.layout = any ($7::int4[])) \
     order by ended, j.xid, j.frame";
@@ -37,6 +55,10 @@ pub struct WindowSource {
     cursor: Cursor,
     batch: VecDeque<SourceFrame>,
     exhausted: bool,
+    order: Order<SourceFrame>,
+    /// What is left is sorted by SQL.
+    sorted: bool,
+    window: Bounds,
     /// What the peer has of the tables, by layout and by the time of the entry.
     audiences: HashMap<(i32, Time), Audience>,
     request: Rc<Request>,
@@ -46,34 +68,68 @@ pub struct WindowSource {
 
 impl WindowSource {
     pub fn open(request: &Rc<Request>) -> Self {
-        let window = request.from.window(&request.to);
-        let Window { begin, end, running, late } = &window;
         let audiences = audiences(request);
-        let args = [
-            begin.to_string(),
-            end.to_string(),
-            array(running),
-            array(late),
-            array(&layouts(&audiences, |whole| whole)),
-            array(&layouts(&audiences, |whole| !whole)),
-        ];
-        let cursor = Cursor::open(
-            FRAMES,
-            &[
-                Arg::Text(&args[0]),
-                Arg::Text(&args[1]),
-                Arg::Text(&args[2]),
-                Arg::Text(&args[3]),
-                Arg::Int2(request.peer.peer_id),
-                Arg::Text(&args[4]),
-                Arg::Text(&args[5]),
-                Arg::Text(&request.peer.resend_before),
-            ],
-        );
+        let window = Bounds::of(request, &audiences);
+        let cursor = window.open(BY_NUMBER, request);
         let resend_before = request.peer.resend_before.parse().unwrap_or_default();
-        let request = Rc::clone(request);
-        let batch = VecDeque::new();
-        Self { cursor, batch, exhausted: false, audiences, request, resend_before }
+        Self {
+            cursor,
+            batch: VecDeque::new(),
+            exhausted: false,
+            order: Order::default(),
+            sorted: false,
+            window,
+            audiences,
+            request: Rc::clone(request),
+            resend_before,
+        }
+    }
+
+    /// Reads on by the transactions' numbers, until the place of some is certain.
+    fn read_on(&mut self) {
+        while self.batch.is_empty() && !self.exhausted {
+            pgrx::check_for_interrupts!();
+            let order = &mut self.order;
+            let fetched = self.cursor.fetch(BATCH, |row| {
+                let frame = narrow_frame(row);
+                order.push((frame.xid, frame.lsn), writer(row, frame.id), frame);
+            });
+            self.exhausted = fetched < BATCH as u64;
+            if self.exhausted {
+                self.order.finish();
+            }
+            while let Some(mut frames) = self.order.pop() {
+                let ended = frames.iter().map(|frame| frame.lsn).max().unwrap_or_default();
+                frames.iter_mut().for_each(|frame| frame.lsn = ended);
+                frames.sort_unstable_by_key(|frame| frame.id);
+                self.batch.extend(frames);
+            }
+            if self.order.held() > MOST_HELD {
+                return self.sort_the_rest();
+            }
+        }
+    }
+
+    /// From here on the server sorts, all of the window.
+    fn sort_the_rest(&mut self) {
+        let cursor = self.window.open(FRAMES, &self.request);
+        std::mem::replace(&mut self.cursor, cursor).close();
+        self.sorted = true;
+        self.order.forget();
+    }
+
+    fn read_sorted(&mut self) {
+        while self.batch.is_empty() && !self.exhausted {
+            pgrx::check_for_interrupts!();
+            let (order, batch) = (&self.order, &mut self.batch);
+            let fetched = self.cursor.fetch(BATCH, |row| {
+                let frame = narrow_frame(row);
+                if !order.has_given(frame.xid, frame.lsn) {
+                    batch.push_back(frame);
+                }
+            });
+            self.exhausted = fetched < BATCH as u64;
+        }
     }
 
     /// What the peer may have of a frame.
@@ -92,11 +148,10 @@ impl WindowSource {
 
 impl FrameSource for WindowSource {
     fn next_frame(&mut self) -> Option<SourceFrame> {
-        if self.batch.is_empty() && !self.exhausted {
-            pgrx::check_for_interrupts!();
-            let batch = &mut self.batch;
-            let fetched = self.cursor.fetch(BATCH, |row| batch.push_back(narrow_frame(row)));
-            self.exhausted = fetched < BATCH as u64;
+        if self.sorted {
+            self.read_sorted();
+        } else {
+            self.read_on();
         }
         self.batch.pop_front()
     }
@@ -143,6 +198,57 @@ fn narrow_frame(row: &Row) -> SourceFrame {
         entries: u64::try_from(row.int4(5).unwrap_or_default()).unwrap_or_default(),
         len: usize::try_from(row.int4(6).unwrap_or_default()).unwrap_or_default(),
         bytes: Vec::new(),
+    }
+}
+
+/// The backend of this server that wrote a frame, where its id tells that: it was made here, and its
+/// version given out and not derived.
+fn writer(row: &Row, id: Version) -> Option<u16> {
+    let is_own = row.int2(7) == Some(0) && id.backend() < ADOPT_BACKEND;
+    is_own.then_some(id.backend())
+}
+
+/// What the statements ask by, as text.
+#[derive(Debug)]
+struct Bounds {
+    begin: String,
+    end: String,
+    running: String,
+    late: String,
+    /// Layouts of which whole frames go to the peer, and those of which each is looked at.
+    whole: String,
+    looked_at: String,
+    /// The lowest number that may be in the window.
+    least: String,
+}
+
+impl Bounds {
+    fn of(request: &Request, audiences: &HashMap<(i32, Time), Audience>) -> Self {
+        let Window { begin, end, running, late } = request.from.window(&request.to);
+        Self {
+            begin: begin.to_string(),
+            end: end.to_string(),
+            running: array(&running),
+            late: array(&late),
+            whole: array(&layouts(audiences, |whole| whole)),
+            looked_at: array(&layouts(audiences, |whole| !whole)),
+            least: late.iter().copied().chain([begin]).min().unwrap_or(begin).to_string(),
+        }
+    }
+
+    fn open(&self, sql: &'static str, request: &Request) -> Cursor {
+        let args = [
+            Arg::Text(&self.begin),
+            Arg::Text(&self.end),
+            Arg::Text(&self.running),
+            Arg::Text(&self.late),
+            Arg::Int2(request.peer.peer_id),
+            Arg::Text(&self.whole),
+            Arg::Text(&self.looked_at),
+            Arg::Text(&request.peer.resend_before),
+            Arg::Text(&self.least),
+        ];
+        Cursor::open(sql, &args)
     }
 }
 
