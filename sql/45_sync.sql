@@ -3,7 +3,7 @@
 -- of each table's own owner, whose functions may be called by it.
 
 -- Mode `notice` is for a peer that is switched off here: a set without rows that tells it so. Where the
--- parts are not counted beforehand, the first comes sooner, and `parts` is 0 in all but the last.
+-- parts of a window are not counted beforehand, the first comes sooner, and `parts` is 0 in all but the last.
 create function syncjournal.prep_sync(
     peer text, mode text default 'changes',
     include text[] default null, exclude text[] default null, counted boolean default true)

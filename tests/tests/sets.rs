@@ -327,6 +327,45 @@ fn the_parts_come_one_by_one_through_a_cursor() {
 }
 
 #[test]
+fn parts_that_are_not_counted_come_sooner_and_the_last_says_how_many_there_were() {
+    let (hq, branch) = offices();
+    let mut slow = hq.session();
+    slow.exec("begin; insert into item values (-1, 'began first and ends last', 1)");
+    hq.exec("insert into item select i, 'item ' || i, i from generate_series(1, 50) i");
+    hq.exec(
+        "do $$ begin
+             for i in 1..300 loop
+                 insert into item values (1000 + i, 'small', i);
+                 update item set label = label || i where id = i % 50 + 1;
+                 commit;
+             end loop;
+         end $$",
+    );
+    // More frames than are held: what is behind them is sorted by the server.
+    hq.exec(
+        "insert into item select i, repeat(md5(i::text), 8), i from generate_series(2000, 42000) i",
+    );
+    hq.exec("update item set label = 'after' where id < 5000");
+    slow.exec("insert into item values (-2, 'the end', 1); commit");
+    let sql = "select p.part, p.parts, p.data
+               from syncjournal.prep_sync('branch', counted => false) p";
+    let rows = hq.own().client().query(sql, &[]).expect("a set");
+    let numbers: Vec<(i32, i32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let count = i32::try_from(numbers.len()).expect("few parts");
+    assert!(count > 3, "{count} parts");
+    let expected: Vec<_> = (1..=count).map(|n| (n, if n == count { n } else { 0 })).collect();
+    assert_eq!(numbers, expected);
+    let parts: Vec<Vec<u8>> = rows.iter().map(|row| row.get(2)).collect();
+    assert!(parts[0].len() < 256 << 10, "the first part has {} bytes", parts[0].len());
+    let applied = apply_set(&branch, &parts);
+    assert_eq!((applied.conflicts, applied.quarantined), (0, 0));
+    assert_same_rows(&hq, &branch, "item");
+    let sql = "select s.parts from syncjournal.sync_set s
+               where s.direction = 'received' and s.confirmed_at is not null and s.mode = 'changes'";
+    assert_eq!(branch.query_one::<i32>(sql), count);
+}
+
+#[test]
 fn lists_of_both_ends_choose_what_travels() {
     let (hq, branch) = pair();
     introduce(&[(&hq, "hq"), (&branch, "branch")]);

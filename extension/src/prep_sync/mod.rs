@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A set is read twice under the calling statement's snapshot: once to count the parts, then for
-//! the bytes. Who does not ask for the count (the agent) has the first part at once, and only the
-//! last says how many there were. Only one part is in memory at a time; a caller that reads by cursor, or in the
+//! the bytes. Who does not ask for the count of a window (the agent) has the first part at once,
+//! and only the last says how many there were. Only one part is in memory at a time; a caller that reads by cursor, or in the
 //! select list, holds no more than that either.
 
 mod describe;

@@ -53,10 +53,11 @@ pub struct PartIterator {
 }
 
 impl PartIterator {
-    /// Of a set whose parts are not counted, only the last says how many there are.
+    /// Of a set whose parts are not counted, only the last says how many there are. Those of a full set
+    /// always are: one that says nothing is a chunk of a first copy.
     pub fn new(request: Request, counted: bool) -> Self {
         let request = Rc::new(request);
-        let (counted, batches) = if counted {
+        let (counted, batches) = if counted || request.mode == Mode::Full {
             let (parts, batches) = Batches::counted(&request);
             // A set without entries is one part all the same: it carries the position.
             (Some(parts.max(1)), batches)

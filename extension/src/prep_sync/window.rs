@@ -24,8 +24,9 @@ use crate::pg::query::{self, Arg, Cursor, Row, View};
 /// Narrow rows read at a time.
 const BATCH: i64 = 1_000;
 
-/// So many narrow rows are held (some 16 MB) until their place is certain.
-const MOST_HELD: usize = 200_000;
+/// So many narrow rows are held (some 16 MB) until their place is certain; few in debug builds, so that
+/// tests come to what is behind it.
+const MOST_HELD: usize = if cfg!(debug_assertions) { 1_000 } else { 200_000 };
 
 /// By number of the transaction, as the index has them.
 const BY_NUMBER: &str = "select j.frame, j.xid, j.lsn, j.layout, j.entries, \
