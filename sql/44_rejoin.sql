@@ -61,39 +61,47 @@ as $$
                     select peer_id from syncjournal.registered_peer where node_id = source_node)
                 and syncjournal.version_node(j.frame) = (
                     select node_tag from syncjournal.known_node where node_id = source_node)
-                -- Of a backend's, and not of a full set's.
-                and substr(j.frame::text, 30, 1) < '8'
+                -- Of a backend's, and not of a full set's or a merge's: it is the number's first digit.
+                and substr(j.frame::text, 29, 1) < '8'
             order by j.frame desc limit 1),
         r.received_at
     from syncjournal.received r where r.node_id = source_node
 $$;
 
--- Whether a peer has had more of this database than is here: of an earlier life, by its position, by
--- an entry, or because what is said to have reached the peer was written after that.
-create function syncjournal.is_behind(
+-- What tells that a peer has had more of this database than is here, so that this is an earlier life of
+-- it: the peer's position, an entry, or when what is said to have reached the peer was written. Null:
+-- nothing does.
+create function syncjournal.evidence_of_restore(
     known syncjournal.registered_peer, reached pg_snapshot, newest uuid, reached_at timestamptz)
-returns boolean
+returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-    select reached_at <= (select rejoined_at from syncjournal.local_node)
-        or pg_snapshot_xmax(reached) > pg_snapshot_xmax(pg_current_snapshot())
-        or not exists (select from syncjournal.journal where frame = newest)
+    select case
+        when reached_at <= (select rejoined_at from syncjournal.local_node)
+        then 'since its peer heard of it, it has rejoined'
+        when pg_snapshot_xmax(reached) > pg_snapshot_xmax(pg_current_snapshot())
+        then format('its peer has had transactions up to %s of it, which has come to %s',
+            pg_snapshot_xmax(reached), pg_snapshot_xmax(pg_current_snapshot()))
+        when not exists (select from syncjournal.journal where frame = newest)
             and newest > coalesce(
                 (select horizon from syncjournal.pruned), '00000000-0000-0000-0000-000000000000')
-        or exists (
+        then format('its peer has its entry %s, which it does not know', newest)
+        when exists (
             select from syncjournal.journal j
             where j.origin = 0 and j.xid < pg_snapshot_xmax(reached)
                 and j.xid >= pg_snapshot_xmin(coalesce(known.confirmed, '1:1:'))
                 and pg_visible_in_snapshot(j.xid, reached)
                 and syncjournal.version_time(j.frame)
                     > reached_at + current_setting('syncjournal.max_clock_skew')::interval)
+        then 'it has entries that were made after they are said to have come to its peer'
+    end
 $$;
 
 -- A peer meets this database, from which it has come so far. Says who of the two was restored from a
--- backup, if one was: `source`, `peer`, or `none`; and since when the other knows better.
+-- backup, if one was: `source`, `peer`, or `none`; since when the other knows better, and by what.
 create function syncjournal.meet(
     peer text, reached pg_snapshot, newest uuid, reached_at timestamptz,
-    out restored text, out known_at timestamptz, out has_position boolean)
+    out restored text, out known_at timestamptz, out has_position boolean, out evidence text)
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -102,13 +110,15 @@ begin
     -- Brings the library, and its settings, into the session.
     perform syncjournal.relation_matches('', '', '{}', '{}');
     restored := 'none';
-    if syncjournal.is_behind(known, reached, newest, reached_at) then
+    evidence := syncjournal.evidence_of_restore(known, reached, newest, reached_at);
+    if evidence is not null then
         -- What the peer had by the time of the backup is what it had confirmed.
         restored := 'source';
         known_at := reached_at;
         perform syncjournal.was_restored(reached_at);
     elsif not syncjournal.snapshot_covers(reached, known.confirmed) then
         restored := 'peer';
+        evidence := format('it has come to %s, and had confirmed %s', reached, known.confirmed);
         select a.last_sync_at into known_at from syncjournal.peer_activity a
         where a.peer_id = known.peer_id;
         perform syncjournal.set_peer_back(known.peer_id, reached);

@@ -20,18 +20,29 @@ struct Reached {
     at: String,
 }
 
+/// What a meeting came to.
+struct Met {
+    restored: Restored,
+    /// Since when the other knows better.
+    known_at: Option<String>,
+    has_position: bool,
+    /// What tells that one was restored.
+    evidence: Option<String>,
+}
+
 /// Tells the source how far its peer really is. Whether that has anything of it yet.
 pub(crate) async fn align(ends: &mut Ends) -> Result<bool> {
     let Some(reached) = reached(ends).await? else { return Ok(false) };
     // The source is told of it.
     ends.target.make_durable(None).await?;
-    let (restored, known_at, has_position) = meet(ends, &reached).await?;
+    let Met { restored, known_at, has_position, evidence } = meet(ends, &reached).await?;
     match restored {
         Restored::Nobody => {}
         Restored::Source => {
             ends.source.database.identify_again().await?;
             tracing::warn!(
                 node = ends.source.database.node.name,
+                evidence,
                 "was restored from a backup: it goes on from what its peer had confirmed by then"
             );
         }
@@ -50,6 +61,7 @@ pub(crate) async fn align(ends: &mut Ends) -> Result<bool> {
             tracing::warn!(
                 node = ends.target.database.node.name,
                 rejoined,
+                evidence,
                 "has less than it had: it is sent again what came since, its own entries too"
             );
         }
@@ -76,28 +88,33 @@ async fn reached(ends: &Ends) -> Result<Option<Reached>> {
     row.map(read).transpose().map_err(|error| ends.target.explain(error))
 }
 
-async fn meet(ends: &Ends, reached: &Reached) -> Result<(Restored, Option<String>, bool)> {
+async fn meet(ends: &Ends, reached: &Reached) -> Result<Met> {
     let source = &ends.source;
     let row = source
         .database
         .session
         .query_one(
-            "select m.restored, m.known_at::text, m.has_position
+            "select m.restored, m.known_at::text, m.has_position, m.evidence
              from syncjournal.meet($1, $2::text::pg_catalog.pg_snapshot, $3,
                  $4::text::timestamptz) m",
             &[&source.peer, &reached.snapshot, &reached.newest, &reached.at],
         )
         .await
         .map_err(|error| source.explain(error))?;
-    let read = || -> std::result::Result<(String, Option<String>, bool), tokio_postgres::Error> {
-        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
-    };
-    let (who, known_at, has_position) = read().map_err(|error| source.explain(error))?;
+    let who: String = row.try_get(0).map_err(|error| source.explain(error))?;
     let restored = match who.as_str() {
         "none" => Restored::Nobody,
         "source" => Restored::Source,
         "peer" => Restored::Target,
         other => return Err(Error::protocol(format!("a meeting came to \"{other}\""))),
     };
-    Ok((restored, known_at, has_position))
+    let read = || {
+        Ok(Met {
+            restored,
+            known_at: row.try_get(1)?,
+            has_position: row.try_get(2)?,
+            evidence: row.try_get(3)?,
+        })
+    };
+    read().map_err(|error: tokio_postgres::Error| source.explain(error))
 }

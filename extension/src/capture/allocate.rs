@@ -46,6 +46,8 @@ pub struct Allocator {
     frames: Vec<OpenFrame>,
     /// Time of the transaction's first frame.
     first: Option<HybridTime>,
+    /// The node's tag when the transaction first asked: it may get another meanwhile (rejoin).
+    tag: Option<u32>,
 }
 
 impl Allocator {
@@ -72,7 +74,7 @@ impl Allocator {
         let emptied = tombstone::of_relation(tracked.relation_id);
         let before = prev.max(emptied).time().max(journal::pruned_to());
         let time = self.next_time(wall, before);
-        let prefix = Version::new(time, node::tag(), backend(), 0);
+        let prefix = Version::new(time, self.tag(), backend(), 0);
         let mut frame = OpenFrame {
             relation_id: tracked.relation_id,
             layout_id: tracked.layout_id,
@@ -89,12 +91,16 @@ impl Allocator {
     /// A version of no frame, for a merge that a function of the users' made.
     pub fn merge_version(&mut self, after: Version) -> Version {
         let time = self.next_time(wall_clock(), after.time());
-        Version::custom_merge(time, node::tag(), backend())
+        Version::custom_merge(time, self.tag(), backend())
     }
 
     /// A version of no frame that others share, for an entry that is journaled at once.
     pub fn lone_version(&mut self, after: Version) -> Version {
-        Version::new(self.next_time(wall_clock(), after.time()), node::tag(), backend(), 0)
+        Version::new(self.next_time(wall_clock(), after.time()), self.tag(), backend(), 0)
+    }
+
+    fn tag(&mut self) -> u32 {
+        *self.tag.get_or_insert_with(node::tag)
     }
 
     fn next_time(&mut self, wall: HybridTime, prev: HybridTime) -> HybridTime {
@@ -113,7 +119,7 @@ impl Allocator {
     /// Whether this transaction gave the version out.
     pub fn is_own(&self, version: Version) -> bool {
         self.first.is_some_and(|first| version.time() >= first)
-            && version.node_tag() == node::tag()
+            && self.tag == Some(version.node_tag())
             && version.backend() == backend()
     }
 
@@ -134,7 +140,7 @@ impl Allocator {
 
     pub fn end_transaction(&mut self) {
         self.frames.clear();
-        self.first = None;
+        (self.first, self.tag) = (None, None);
     }
 }
 

@@ -52,6 +52,7 @@ impl Links {
         let (configuration, slot) = &mut self.agents[which];
         let db = random.pick(nodes);
         let Some(agent) = slot.take() else { return };
+        assert_nobody_was_restored(&agent.stderr());
         match random.below(5) {
             // Told to stop; killed.
             0 => drop(agent.stop()),
@@ -100,8 +101,15 @@ impl Links {
         for agent in self.agents.into_iter().filter_map(|(_, agent)| agent) {
             let ended = agent.stop();
             assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+            assert_nobody_was_restored(&ended.stderr);
         }
     }
+}
+
+/// Whatever happens to links, no node is taken for one that was restored from a backup.
+#[track_caller]
+fn assert_nobody_was_restored(told: &str) {
+    assert!(!told.contains("was restored") && !told.contains("has less than it had"), "{told}");
 }
 
 /// The agents' sessions in a database.

@@ -196,3 +196,24 @@ fn sets_by_file_name_the_remedy() {
     let again = apply_set(&hq, &prepare_set(&restored, &hq, "changes"));
     assert_eq!(again.quarantined, 0);
 }
+
+#[test]
+fn a_transaction_that_is_open_when_its_node_rejoins_is_captured_whole() {
+    let (a, b) = (Db::fresh(shared(0)), Db::fresh(shared(1)));
+    introduce(&[(&a, "a"), (&b, "b")]);
+    for db in [&a, &b] {
+        db.exec("create table t (id int primary key, v text); select syncjournal.track('t')");
+    }
+    a.exec("insert into t values (1, 'before')");
+    carry(&a, &b, "changes");
+    let mut open = a.session();
+    open.exec("begin; insert into t values (2, 'open')");
+    a.exec("select syncjournal.rejoin()");
+    open.exec("insert into t values (3, 'still'); update t set v = 'changed' where id = 1");
+    open.exec("commit; insert into t values (4, 'after')");
+    carry(&a, &b, "changes");
+    assert_same_rows(&a, &b, "t");
+    assert_eq!(b.query_one::<i64>("select count(*) from t"), 4);
+    let tags = "select count(distinct syncjournal.version_node(frame)) from syncjournal.journal";
+    assert_eq!(a.query_one::<i64>(tags), 2);
+}
