@@ -186,3 +186,28 @@ fn a_source_that_crashes_or_stops_under_load() {
     wait_until_same(&hq, &branch);
     assert_eq!(agent.stop().code, Some(0));
 }
+
+/// The next part is at the target before one has failed: it must not be applied without it.
+#[test]
+fn parts_behind_one_that_fails_are_not_applied_before_it() {
+    let (hq, branch) = offices();
+    let config = link(&hq, &branch, "stop_on = [\"23\"]");
+    let sync = || AgentCommand::new(&config).arg("sync").finish();
+    assert_eq!(sync().code, Some(0));
+    for transaction in 1..=60 {
+        hq.exec(&format!(
+            "insert into item select {transaction} * 1000 + g, repeat(md5(g::text), 4), {transaction}
+             from generate_series(1, 200) g"
+        ));
+    }
+    for bad in [2, 20] {
+        branch.exec(&format!("alter table item add constraint fine check (amount <> {bad})"));
+        let failed = sync();
+        assert!(failed.stderr.contains("23514"), "{failed:#?}");
+        let last: i32 = branch.query_one("select coalesce(max(amount), 0) from item");
+        assert!(last < bad, "transaction {last} came before {bad}");
+        branch.exec("alter table item drop constraint fine");
+    }
+    assert_eq!(sync().code, Some(0));
+    assert_same_rows(&hq, &branch, "item");
+}
