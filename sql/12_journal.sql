@@ -1,4 +1,5 @@
--- The journal: one row a frame, append-only, cut into segments that are dropped as a whole.
+-- The journal: a row for each frame, or for the small ones of a transaction together; append-only, cut
+-- into segments that are dropped as a whole. Frame by frame it is view journal_frame.
 -- No foreign keys here: a check for each frame would cost more than the frame.
 
 create table syncjournal.journal (
@@ -12,11 +13,14 @@ create table syncjournal.journal (
     layout int4 not null,
     -- The peer that it came from; 0: written here.
     origin int2 not null,
+    -- Of all frames of the row.
     entries int4 not null,
     data bytea not null,
     -- Whom the frame is for, as this node's slices have it (syncjournal_core::slice); empty: whoever
     -- has the table, which has none.
-    reach bytea not null default ''
+    reach bytea not null default '',
+    -- The further frames of the row, of the same prefix and later (syncjournal_core::bundle).
+    bundled bytea not null default ''
 ) partition by list (segment);
 
 -- Up to a page goes inline; only a single row that is larger is moved out.

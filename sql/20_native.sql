@@ -40,6 +40,14 @@ returns table (
     version uuid, prev uuid, merged uuid, op text, row_id uuid, old text, new text)
 stable strict language c as 'MODULE_PATHNAME', 'unfold_entries_wrapper';
 
+create function syncjournal.bundled_frames(
+    frame uuid, layout int4, entries int4, data bytea, bundled bytea)
+returns table (frame uuid, layout int4, entries int4, data bytea)
+immutable strict language c as 'MODULE_PATHNAME', 'bundled_frames_wrapper';
+
+create function syncjournal.has_frame(frame uuid) returns boolean
+stable strict language c as 'MODULE_PATHNAME', 'has_frame_wrapper';
+
 create function syncjournal.history_walk(relation regclass, row_id uuid)
-returns table (version uuid, frame uuid)
+returns table (version uuid, stored_in uuid)
 stable strict language c as 'MODULE_PATHNAME', 'history_walk_wrapper';

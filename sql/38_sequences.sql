@@ -145,7 +145,7 @@ as $$
         and pg_sequence_last_value(k.sequence) is not null
         and syncjournal.relation_matches(n.nspname, c.relname, p.include, p.exclude)
         and exists (
-            select from syncjournal.relation_layout y join syncjournal.journal j
+            select from syncjournal.relation_layout y join syncjournal.journal_frame j
                 on j.layout = y.layout_id and j.origin = p.peer_id
             where y.relation_id = t.relation_id)
     order by k.relation::text, p.peer_name

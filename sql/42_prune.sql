@@ -93,7 +93,8 @@ begin
     delete from syncjournal.journal_segment s where s.segment = drop_segment.segment;
     if latest is not null then
         insert into syncjournal.pruned as p (snapshot, horizon)
-        values (format('%1$s:%1$s:', edge)::pg_snapshot, latest)
+        -- With the greatest index, since a row's further frames share its first one's prefix.
+        values (format('%1$s:%1$s:', edge)::pg_snapshot, (left(latest::text, 32) || 'ffff')::uuid)
         on conflict (is_pruned) do update
         set snapshot = case
                 when pg_snapshot_xmax(excluded.snapshot) > pg_snapshot_xmax(p.snapshot)

@@ -20,7 +20,7 @@ begin
         from (
             select distinct on (y.relation_id, e.row_id)
                 y.relation_id, e.row_id, e.version, e.op
-            from syncjournal.journal j
+            from syncjournal.journal_frame j
                 join syncjournal.relation_layout y on y.layout_id = j.layout
                 cross join lateral syncjournal.unfold_entries(j.frame, j.layout, j.data) e
             where j.origin <> known.peer_id and e.op <> 'TRUNCATE'

@@ -82,7 +82,7 @@ as $$
         when pg_snapshot_xmax(reached) > pg_snapshot_xmax(pg_current_snapshot())
         then format('its peer has had transactions up to %s of it, which has come to %s',
             pg_snapshot_xmax(reached), pg_snapshot_xmax(pg_current_snapshot()))
-        when not exists (select from syncjournal.journal where frame = newest)
+        when not syncjournal.has_frame(newest)
             and newest > coalesce(
                 (select horizon from syncjournal.pruned), '00000000-0000-0000-0000-000000000000')
         then format('its peer has its entry %s, which it does not know', newest)

@@ -64,7 +64,7 @@ begin
     return query execute format(
         'select coalesce(e.row_id, $4), max(e.version::text)::uuid'
         ' from syncjournal.relation_layout l'
-        '     join syncjournal.journal j on j.layout = l.layout_id and j.xid >= $2'
+        '     join syncjournal.journal_frame j on j.layout = l.layout_id and j.xid >= $2'
         '         and not pg_visible_in_snapshot(j.xid, $3)'
         '     cross join lateral syncjournal.unfold_entries(j.frame, j.layout, j.data) e'
         ' where l.relation_id = $1 and e.op in (%L, %L)'

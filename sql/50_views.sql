@@ -18,7 +18,7 @@ select t.relid as relation, t.identity_column, t.keys, t.natural_key, t.conflict
     t.exclude_columns, t.counters, pg_catalog.to_regprocedure(t.merge_function) as merge_function,
     t.tracked_since,
     (select coalesce(sum(j.entries), 0)
-     from syncjournal.relation_layout y join syncjournal.journal j on j.layout = y.layout_id
+     from syncjournal.relation_layout y join syncjournal.journal_frame j on j.layout = y.layout_id
      where y.relation_id = t.relation_id) as live_entries,
     t.run_triggers, t.on_key_collision
 from syncjournal.tracked_relation t;

@@ -1,12 +1,12 @@
 -- The journal for people.
 
--- Entry by entry, with the frame that holds each and the tracked table that it belongs to.
+-- Entry by entry, with the row that holds each and the tracked table that it belongs to.
 create view syncjournal.journal_entry as
-select j.frame, y.relation_id, u.version, u.prev, u.merged,
+select j.stored_in, j.frame, y.relation_id, u.version, u.prev, u.merged,
     syncjournal.version_time(u.version) as changed_at, k.node_name as node, j.xid,
     pg_catalog.format('%I.%I', y.schema_name, y.table_name) as relation,
     u.row_id, u.op, u.old, u.new
-from syncjournal.journal j
+from syncjournal.journal_frame j
     join syncjournal.relation_layout y on y.layout_id = j.layout
     cross join lateral syncjournal.unfold_frame(j.frame, j.layout, j.data) u
     left join syncjournal.known_tag t on t.node_tag = syncjournal.version_node(u.version)
@@ -30,14 +30,14 @@ declare
     step record;
 begin
     for step in
-        select w.version, w.frame from syncjournal.history_walk(relation, row_id) w
+        select w.version, w.stored_in from syncjournal.history_walk(relation, row_id) w
         order by w.version
     loop
         return query
             select e.version, e.prev, e.merged, e.changed_at, e.node, e.xid, e.relation,
                 e.row_id, e.op, e.old, e.new
             from syncjournal.journal_entry e
-            where e.frame = step.frame and e.version = step.version;
+            where e.stored_in = step.stored_in and e.version = step.version;
     end loop;
     if not found then
         return query

@@ -16,6 +16,7 @@ grant execute on function
     syncjournal.version_time(uuid), syncjournal.version_node(uuid),
     syncjournal.snapshot_covers(pg_snapshot, pg_snapshot), syncjournal.check_all(),
     syncjournal.unfold_frame(uuid, int4, bytea), syncjournal.unfold_entries(uuid, int4, bytea),
+    syncjournal.bundled_frames(uuid, int4, int4, bytea, bytea),
     syncjournal.history(regclass, uuid), syncjournal.lost_references()
 to syncjournal_reader;
 

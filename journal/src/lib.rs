@@ -15,6 +15,7 @@
 //! | [`version`], [`clock`] | the 128 bits of a version, and the hybrid logical time in them |
 //! | [`layout`] | a relation's columns as frames number them, and their fingerprint |
 //! | [`entry`], [`frame`] | one change; the entries of one transaction on one relation |
+//! | [`bundle`] | frames of one transaction that share a row of the journal |
 //! | [`wire`] | the sync set: header, transactions, frames, checksum |
 //! | [`snapshot`] | `pg_snapshot` arithmetic: windows and what covers what |
 //! | [`pattern`] | include and exclude lists by psql's pattern rules |
@@ -28,6 +29,7 @@
 //! error, never a panic, and never an allocation that the input did not pay for in bytes.
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod clock;
 mod decode;
 pub mod digest;

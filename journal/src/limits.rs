@@ -4,6 +4,10 @@
 /// a tuple per page and not per row. 8 kB less page header, tuple header and the other columns.
 pub const FRAME_TARGET_BYTES: usize = 7_900;
 
+/// What a row of the journal with several frames may take: as much as makes the row's own cost, and that
+/// of its index entries, small beside it.
+pub const BUNDLE_MAX_BYTES: usize = 2_000;
+
 /// Entries in one frame: the index in a version has 16 bits.
 pub const FRAME_MAX_ENTRIES: usize = 1 << 16;
 

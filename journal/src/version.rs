@@ -10,7 +10,7 @@ use crate::clock::HybridTime;
 ///
 /// Ordered as a number, which is also the order of its bytes and of Postgres's `uuid`, it is
 /// ordered by time with a total tie-break. Versions that differ in the index alone were written by
-/// one transaction on one relation: they share a [`frame prefix`](Version::prefix).
+/// one transaction, each of its relations in a span of its own: they share a [`prefix`](Version::prefix).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u128);
 
@@ -64,7 +64,7 @@ impl Version {
         self.0 as u16
     }
 
-    /// The version with index 0: what all entries of one frame share.
+    /// The version with index 0: what all entries of one frame share, and all frames of a journal's row.
     #[must_use]
     pub const fn prefix(self) -> Self {
         Self(self.0 & !0xFFFF)

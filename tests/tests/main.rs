@@ -4,6 +4,7 @@
 mod agent;
 mod agent_role;
 mod bad_input;
+mod bundles;
 mod capture;
 mod chinook;
 mod clone;

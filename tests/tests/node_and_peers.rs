@@ -57,7 +57,7 @@ fn a_restored_dump_keeps_its_tables_tracked_and_asks_for_a_name() {
     let rows =
         "select id::text || v || sync_id || coalesce(sync_version::text, '-') from t order by id";
     assert_eq!(copy.column::<String>(rows), db.column::<String>(rows));
-    let frames = "select count(*) from syncjournal.journal";
+    let frames = "select count(*) from syncjournal.journal_frame";
     assert_eq!(copy.query_one::<i64>(frames), db.query_one::<i64>(frames));
     assert_eq!(copy.query_one::<i64>("select count(*) from syncjournal.local_node"), 0);
     assert_eq!(copy.expect_error("insert into t values (3)").sqlstate, "55000");
@@ -66,7 +66,7 @@ fn a_restored_dump_keeps_its_tables_tracked_and_asks_for_a_name() {
     copy.exec("insert into t values (3); insert into p values (3); alter table t add column w int");
     assert_eq!(copy.query_one::<i64>(frames), db.query_one::<i64>(frames) + 2);
     let ahead: i64 = copy.query_one(
-        "select count(*) from syncjournal.journal
+        "select count(*) from syncjournal.journal_frame
          where not pg_visible_in_snapshot(xid, pg_current_snapshot())",
     );
     assert_eq!(ahead, 0, "no entry lies in this cluster's future");
@@ -173,7 +173,7 @@ fn the_journal_is_pruned_by_segments_that_every_peer_has() {
     wait_until("all that is older has ended", || {
         db.query_one(
             "select pg_snapshot_xmin(pg_current_snapshot()) > max(xid)
-            from syncjournal.journal",
+            from syncjournal.journal_frame",
         )
     });
     db.exec("select syncjournal.confirm_position('x', pg_current_snapshot())");
@@ -243,7 +243,7 @@ fn each_role_can_do_its_part_and_no_more() {
         "select count(*) from pg_proc where pronamespace = 'syncjournal'::regnamespace
             and has_function_privilege('syncjournal_admin', oid, 'execute') and not prosecdef
             and proname !~ '(^|_)pack(_|$)' and proname not in ('referring_table', 'stream_position', 'version_time', 'version_node', 'describe_set',
-                'snapshot_covers', 'unfold_frame', 'unfold_entries')",
+                'snapshot_covers', 'unfold_frame', 'unfold_entries', 'bundled_frames')",
     );
     assert_eq!(internal, 0, "what may be called acts by its own rules, or needs no rights");
     db.exec("insert into t values (1)");
@@ -252,7 +252,7 @@ fn each_role_can_do_its_part_and_no_more() {
     let views: Vec<String> = db.column(
         "select relname::text from pg_class
          where relnamespace = 'syncjournal'::regnamespace and relkind = 'v'
-            and relname not in ('journal_entry', 'clone_rows')",
+            and relname not in ('journal_entry', 'journal_frame', 'clone_rows')",
     );
     for view in &views {
         reader.exec(&format!("select * from syncjournal.{view}"));

@@ -10,7 +10,7 @@ fn node() -> Db {
 
 /// How many entries the journal holds.
 fn entries(db: &Db) -> i64 {
-    db.query_one("select coalesce(sum(entries), 0) from syncjournal.journal")
+    db.query_one("select coalesce(sum(entries), 0) from syncjournal.journal_frame")
 }
 
 /// The layout that capture writes a table's entries in.

@@ -117,7 +117,7 @@ fn rows_get_their_identity_without_any_trigger_or_rule() {
     let without: i64 = db.query_one("select count(*) from plain where sync_id is null");
     assert_eq!(without, 0);
     // It is nobody's change: not in the journal, and without a version.
-    assert_eq!(db.query_one::<i64>("select count(*) from syncjournal.journal"), 0);
+    assert_eq!(db.query_one::<i64>("select count(*) from syncjournal.journal_frame"), 0);
     assert_eq!(db.query_one::<i64>("select count(*) from plain where sync_version is not null"), 0);
 }
 
@@ -254,7 +254,7 @@ fn excluded_columns_stay_behind_and_rows_can_do_without() {
     assert_eq!(db.text(excluded), "hidden");
     db.exec("insert into t values (1, 'whisper', 'x')");
     let journaled: i64 = db.query_one(
-        "select count(*) from syncjournal.journal where position('whisper' in data) > 0",
+        "select count(*) from syncjournal.journal_frame where position('whisper' in data) > 0",
     );
     assert_eq!(journaled, 0);
     db.exec("alter table t drop column hidden");

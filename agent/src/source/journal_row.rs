@@ -1,9 +1,10 @@
-//! A row of the journal table, as the stream brings it.
+//! The frames of a row of the journal table, as the stream brings it.
 
 use crate::error::{Error, Result};
 use crate::pgoutput::{Cell, Relation, Tuple};
 use bytes::Bytes;
 use syncjournal_core::Version;
+use syncjournal_core::bundle::{self, Member};
 
 /// A frame with what the journal says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub(super) struct JournalColumns {
     entries: usize,
     data: usize,
     reach: usize,
+    bundled: usize,
 }
 
 impl JournalColumns {
@@ -56,6 +58,7 @@ impl JournalColumns {
             entries: place("entries")?,
             data: place("data")?,
             reach: place("reach")?,
+            bundled: place("bundled")?,
         }))
     }
 
@@ -63,12 +66,13 @@ impl JournalColumns {
         self.relation_id == relation_id
     }
 
-    pub(super) fn read(&self, tuple: &Tuple) -> Result<JournalRow> {
+    /// The frames of a row, of which there is one at least.
+    pub(super) fn read(&self, tuple: &Tuple) -> Result<Vec<JournalRow>> {
         let cell = |place: usize| match tuple.0.get(place) {
             Some(Cell::Binary(bytes)) => Ok(bytes),
             _ => Err(Error::protocol("a journal row lacks a value or is not in binary form")),
         };
-        Ok(JournalRow {
+        let first = JournalRow {
             frame: Version::from_bytes(array(cell(self.frame)?)?),
             xid: u64::from_be_bytes(array(cell(self.xid)?)?),
             lsn: u64::from_be_bytes(array(cell(self.lsn)?)?),
@@ -78,8 +82,25 @@ impl JournalColumns {
                 .map_err(|_| Error::protocol("a journal row has a negative number of entries"))?,
             data: cell(self.data)?.clone(),
             reach: cell(self.reach)?.clone(),
-        })
+        };
+        with_bundled(first, cell(self.bundled)?)
     }
+}
+
+/// The row's first frame, and those that stand behind it.
+fn with_bundled(first: JournalRow, bundled: &Bytes) -> Result<Vec<JournalRow>> {
+    let mut frames = vec![first];
+    for member in bundle::members(frames[0].frame, bundled) {
+        let Member { id, layout_id, entries, data } =
+            member.map_err(|error| Error::protocol(format!("a journal row: {error}")))?;
+        let entries = u64::from(entries);
+        let first = &mut frames[0];
+        first.entries = first.entries.saturating_sub(entries);
+        let data = bundled.slice_ref(data);
+        let frame = JournalRow { frame: id, layout: layout_id, entries, data, ..first.clone() };
+        frames.push(frame);
+    }
+    Ok(frames)
 }
 
 fn array<const N: usize>(bytes: &Bytes) -> Result<[u8; N]> {
@@ -103,10 +124,17 @@ mod tests {
 
     #[test]
     fn columns_are_found_by_name() {
-        let names =
-            ["data", "entries", "origin", "layout", "segment", "lsn", "xid", "reach", "frame"];
+        let names = [
+            "data", "entries", "origin", "layout", "segment", "lsn", "xid", "reach", "bundled",
+            "frame",
+        ];
         let columns = JournalColumns::of(&relation(&names)).unwrap().unwrap();
         let cell = |bytes: &[u8]| Cell::Binary(Bytes::copy_from_slice(bytes));
+        let first = Version::from_bytes([7; 16]);
+        let id = first.with_index(first.index() + 9);
+        let member = Member { id, layout_id: 6, entries: 2, data: b"uv" };
+        let mut bundled = Vec::new();
+        bundle::put(&mut bundled, first, &member);
         let tuple = Tuple(vec![
             cell(b"xyz"),
             cell(&3_i32.to_be_bytes()),
@@ -116,11 +144,16 @@ mod tests {
             cell(&8_u64.to_be_bytes()),
             cell(&9_u64.to_be_bytes()),
             cell(b""),
-            cell(&[7; 16]),
+            cell(&bundled),
+            cell(&first.to_bytes()),
         ]);
-        let row = columns.read(&tuple).unwrap();
-        assert_eq!((row.xid, row.lsn, row.layout, row.entries), (9, 8, 4, 3));
-        assert_eq!(&row.data[..], b"xyz");
+        let frames = columns.read(&tuple).unwrap();
+        let told = |row: &JournalRow| (row.frame, row.xid, row.lsn, row.layout, row.entries);
+        assert_eq!(
+            frames.iter().map(told).collect::<Vec<_>>(),
+            [(first, 9, 8, 4, 1), (member.id, 9, 8, 6, 2)]
+        );
+        assert_eq!((&frames[0].data[..], &frames[1].data[..]), (&b"xyz"[..], &b"uv"[..]));
         let short = Tuple(tuple.0[..5].to_vec());
         assert!(columns.read(&short).is_err());
     }

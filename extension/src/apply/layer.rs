@@ -117,9 +117,9 @@ impl Layer {
     }
 
     /// Whether entries of this table are laid without a look into the journal.
-    pub fn needs_no_journal(&self, fit: &Fit) -> bool {
-        let table = self.tables.iter().find(|(_, table)| table.target.root == fit.root);
-        table.is_some_and(|(_, table)| table.needs_no_journal())
+    pub fn needs_no_journal(&mut self, fit: &Rc<Fit>) -> bool {
+        let place = self.place_of(fit);
+        self.tables[place].1.needs_no_journal()
     }
 
     fn place_of(&mut self, fit: &Rc<Fit>) -> usize {

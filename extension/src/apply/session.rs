@@ -218,9 +218,12 @@ impl<'a> Session<'a> {
     }
 
     /// Whether nobody reads the journal while the entries of this route's frames are laid.
-    fn may_wait(&self, route: &Route) -> bool {
-        match (route, &self.layer) {
-            (Route::Table(fit), Some(layer)) => layer.needs_no_journal(fit),
+    fn may_wait(&mut self, route: &Route) -> bool {
+        match route {
+            Route::Table(fit) if self.care == Care::Together => {
+                let layer = self.layer.get_or_insert_with(|| Layer::new(self.source));
+                layer.needs_no_journal(fit)
+            }
             _ => false,
         }
     }

@@ -79,7 +79,7 @@ impl Truncations {
     /// Looks up in one pass what the journal knows of some rows.
     fn ask(&mut self, rows: &[RowId]) {
         self.known = rows.iter().map(|row| (*row, Vec::new())).collect();
-        let sql = "select j.frame, j.data from syncjournal.journal j \
+        let sql = "select j.frame, j.data from syncjournal.journal_frame j \
             where j.layout in (select y.layout_id from syncjournal.relation_layout y \
                 where y.relation_id = $1) and j.frame <= $2";
         let args = [Arg::Int4(self.relation_id), Arg::Uuid(self.latest().to_bytes())];

@@ -1,8 +1,11 @@
 //! Giving out versions: places in the frames that a transaction has open, one for each relation.
+//!
+//! Frames of several relations share a prefix where they can, each with a span of indexes of its own, so
+//! that they can share a row of the journal (`syncjournal_core::bundle`).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use syncjournal_core::{Clock, HybridTime, Version};
+use syncjournal_core::{Clock, HybridTime, Version, limits};
 
 use crate::journal::{self, tombstone};
 use crate::layout::Tracked;
@@ -27,13 +30,25 @@ const FRACTION_BITS: u32 = 12;
 /// The backend number of a version is below this one, which merges use.
 const BACKENDS: i32 = syncjournal_core::version::MERGE_BACKEND as i32;
 
+/// A prefix that has spans left.
+#[derive(Clone, Copy, Debug)]
+struct OpenPrefix {
+    prefix: Version,
+    /// Where the next span begins.
+    next_index: u32,
+    /// Wall clock, in microseconds.
+    opened: u64,
+}
+
 #[derive(Debug)]
 struct OpenFrame {
     relation_id: i32,
     layout_id: i32,
     prefix: Version,
     next_index: u32,
-    /// Wall clock, in microseconds.
+    /// Where its span ends.
+    end: u32,
+    /// Wall clock, in microseconds, when the prefix was opened.
     opened: u64,
     /// A savepoint was rolled back, and with it perhaps the lock that kept others from truncating.
     unguarded: bool,
@@ -44,6 +59,7 @@ struct OpenFrame {
 pub struct Allocator {
     clock: Clock,
     frames: Vec<OpenFrame>,
+    shared: Option<OpenPrefix>,
     /// Time of the transaction's first frame.
     first: Option<HybridTime>,
     /// The node's tag when the transaction first asked: it may get another meanwhile (rejoin).
@@ -59,7 +75,7 @@ impl Allocator {
         if let Some(place) = known {
             let frame = &mut self.frames[place];
             if frame.layout_id == tracked.layout_id
-                && frame.next_index < FRAME_SPAN
+                && frame.next_index < frame.end
                 && frame.prefix.time() > prev.time()
                 && now.saturating_sub(frame.opened) < FRAME_MAX_AGE_MICROS
                 && frame.is_later_than_truncate()
@@ -73,19 +89,40 @@ impl Allocator {
         // Nor older than a tombstone of its own that was pruned.
         let emptied = tombstone::of_relation(tracked.relation_id);
         let before = prev.max(emptied).time().max(journal::pruned_to());
-        let time = self.next_time(wall, before);
-        let prefix = Version::new(time, self.tag(), backend(), 0);
+        let OpenPrefix { prefix, next_index, opened } = self.span(wall, before);
         let mut frame = OpenFrame {
             relation_id: tracked.relation_id,
             layout_id: tracked.layout_id,
             prefix,
-            next_index: 0,
-            opened: now,
+            next_index,
+            end: next_index + FRAME_SPAN,
+            opened,
             unguarded: false,
         };
         let version = frame.take();
         self.frames.push(frame);
         version
+    }
+
+    /// The next span of a prefix that is later than `before`: the one that other relations' frames have,
+    /// or a new one.
+    fn span(&mut self, wall: HybridTime, before: HybridTime) -> OpenPrefix {
+        let now = wall.unix_micros();
+        let known = self.shared.filter(|known| {
+            known.next_index + FRAME_SPAN <= limits::FRAME_MAX_ENTRIES as u32
+                && known.prefix.time() > before
+                && now.saturating_sub(known.opened) < FRAME_MAX_AGE_MICROS
+        });
+        let span = known.unwrap_or_else(|| {
+            let time = self.next_time(wall, before);
+            OpenPrefix {
+                prefix: Version::new(time, self.tag(), backend(), 0),
+                next_index: 0,
+                opened: now,
+            }
+        });
+        self.shared = Some(OpenPrefix { next_index: span.next_index + FRAME_SPAN, ..span });
+        span
     }
 
     /// A version of no frame, for a merge that a function of the users' made.
@@ -123,8 +160,9 @@ impl Allocator {
             && version.backend() == backend()
     }
 
-    /// What follows goes to a frame of its own: after a TRUNCATE.
+    /// What follows goes to a frame of its own, with a later time: after a TRUNCATE.
     pub fn close_frame(&mut self, relation_id: i32) {
+        self.shared = None;
         self.frames.retain(|frame| frame.relation_id != relation_id);
     }
 
@@ -140,7 +178,7 @@ impl Allocator {
 
     pub fn end_transaction(&mut self) {
         self.frames.clear();
-        (self.first, self.tag) = (None, None);
+        (self.shared, self.first, self.tag) = (None, None, None);
     }
 }
 

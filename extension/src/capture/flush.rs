@@ -74,6 +74,7 @@ fn ends_frame(
     let (last, next) = (before.version, entry.version);
     let is_hole = next.index() != last.index() + 1;
     last.prefix() != next.prefix()
+        || before.layout_id != entry.layout_id
         || size > limits::FRAME_TARGET_BYTES
         || is_hole && split_until.is_some_and(|until| next.time() <= until)
 }

@@ -14,14 +14,14 @@ use crate::pg::query::{self, Arg, View};
 use crate::pg::{catalog, sql};
 
 /// The versions that lead to the row as it is, or to its deletion, and those of branches that were set
-/// aside on the way, with the frames that hold them.
+/// aside on the way, with the journal's rows that hold them.
 /// Ordered by version they are in the order in which they were written. The walk ends where the
 /// journal was pruned.
 #[pg_extern(stable, strict)]
 fn history_walk(
     relation: pgrx::PgRelation,
     row_id: pgrx::Uuid,
-) -> TableIterator<'static, (name!(version, pgrx::Uuid), name!(frame, pgrx::Uuid))> {
+) -> TableIterator<'static, (name!(version, pgrx::Uuid), name!(stored_in, pgrx::Uuid))> {
     let row = RowId(*row_id.as_bytes());
     let tracked = layout::tracked(relation.oid()).unwrap_or_else(|| {
         let table = catalog::qualified_name(relation.oid());
@@ -46,7 +46,7 @@ fn history_walk(
             let parents = [entry.prev, entry.merged];
             open.extend(parents.into_iter().filter(|parent| !parent.is_nil()));
             let uuid = |version: Version| pgrx::Uuid::from_bytes(version.to_bytes());
-            found.push((uuid(version), uuid(holder.id)));
+            found.push((uuid(version), uuid(holder.row)));
         }
     }
     found.reverse();

@@ -1,8 +1,10 @@
-//! Finding frames: a version points to its frame, so this is a look-up by primary key.
+//! Finding frames: a version points to its frame, so this is a look-up by primary key. A frame that
+//! stands in another's row is found behind it: under the same prefix, with a lower id.
 
 use std::ops::ControlFlow;
 
-use syncjournal_core::{Version, frame};
+use syncjournal_core::bundle::{self, Member};
+use syncjournal_core::{DecodeError, Version, frame};
 
 use crate::error::corrupted;
 use crate::journal::append;
@@ -12,17 +14,22 @@ use crate::pg::probe::{Columns, Probe};
 use crate::pg::table::{Found, Table};
 use crate::pg::transaction;
 
-/// Where the journal has a frame's place in the WAL, whence it came, its number of entries, its bytes,
-/// and whom it is for.
+/// Where the journal has a frame's id and place in the WAL, its layout, whence it came, the number of
+/// entries of its row, its bytes, whom it is for, and the further frames of its row.
+const FRAME: usize = 1;
 const LSN: usize = 3;
+const LAYOUT: usize = 5;
 const ORIGIN: usize = 6;
 const ENTRIES: usize = 7;
 const DATA: usize = 8;
 const REACH: usize = 9;
+const BUNDLED: usize = 10;
 
 /// A frame as the journal holds it.
 #[derive(Clone, Debug)]
 pub struct JournalFrame {
+    /// The first frame of its row.
+    pub row: Version,
     pub id: Version,
     pub layout_id: i32,
     pub data: Vec<u8>,
@@ -47,6 +54,8 @@ pub struct FrameIds {
     probes: Vec<Probe>,
     home: Home,
     gap: Option<Gap>,
+    /// The last row of several frames that was read.
+    shared: Option<(Version, Stored, Vec<u8>)>,
     /// Frames that were looked up and not found since the last gap; none: gaps do not count.
     missed: Option<usize>,
 }
@@ -63,7 +72,8 @@ struct Gap {
 
 impl Gap {
     fn has(&self, id: Version) -> bool {
-        self.above.is_none_or(|above| above < id)
+        // A row may hold further frames of its first one's prefix.
+        self.above.is_none_or(|above| above < id && above.prefix() != id.prefix())
             && self.below.is_none_or(|below| id < below)
             && self.asked == Self::now()
     }
@@ -82,7 +92,8 @@ impl FrameIds {
     /// Opens the look-up for the rest of the call.
     pub fn open() -> Self {
         let (segments, probes, home) = (Vec::new(), Vec::new(), Home::here());
-        Self { segments, probes, home, gap: None, missed: Some(NOT_BEFORE - SECOND) }
+        let missed = Some(NOT_BEFORE - SECOND);
+        Self { segments, probes, home, gap: None, shared: None, missed }
     }
 
     fn find_gap(&mut self, id: Version) {
@@ -103,9 +114,7 @@ impl FrameIds {
         if self.gap.is_some_and(|gap| gap.has(id)) {
             return None;
         }
-        let probes = self.probes.iter_mut();
-        let held = probes.filter_map(|probe| probe.read(id.to_bytes(), |row| row.int4(ENTRIES)));
-        let held = held.filter_map(|held| u64::try_from(held).ok()).max();
+        let held = self.probes.iter_mut().filter_map(|probe| entries_in(probe, id)).max();
         if held.is_none() {
             self.miss(id);
         }
@@ -126,16 +135,24 @@ impl FrameIds {
         }
     }
 
-    /// What the journal holds of the frame of this id.
-    pub fn stored(&mut self, id: Version) -> Option<Stored> {
+    /// What the journal holds of the frame of this id, which stands in the row of that one.
+    pub fn stored(&mut self, row: Version, id: Version) -> Option<Stored> {
         self.refresh();
-        let read = |row: &Columns| Stored {
-            lsn: row.int8(LSN) as u64,
-            origin: row.int2(ORIGIN),
-            data: row.bytes(DATA),
-            reach: row.bytes(REACH),
-        };
-        self.probes.iter_mut().find_map(|probe| probe.read(id.to_bytes(), read))
+        if self.shared.as_ref().is_none_or(|(shared, ..)| *shared != row) {
+            let read = |row: &Columns| (Stored::read(row), row.bytes(BUNDLED));
+            let mut probes = self.probes.iter_mut();
+            let (stored, bundled) = probes.find_map(|probe| probe.read(row.to_bytes(), read))?;
+            if bundled.is_empty() {
+                return (row == id).then_some(stored);
+            }
+            self.shared = Some((row, stored, bundled));
+        }
+        let (_, stored, bundled) = self.shared.as_ref()?;
+        if row == id {
+            return Some(stored.clone());
+        }
+        let member = member(row, bundled, id)?;
+        Some(Stored { data: member.data.to_vec(), ..stored.clone() })
     }
 
     fn refresh(&mut self) {
@@ -148,33 +165,88 @@ impl FrameIds {
     }
 }
 
+impl Stored {
+    fn read(row: &Columns) -> Self {
+        Self {
+            lsn: row.int8(LSN) as u64,
+            origin: row.int2(ORIGIN),
+            data: row.bytes(DATA),
+            reach: row.bytes(REACH),
+        }
+    }
+}
+
+/// The number of entries of the frame of this id, where it is in the segment.
+fn entries_in(probe: &mut Probe, id: Version) -> Option<u64> {
+    let of_first = |row: &Columns| {
+        let others = bundle::entries(id, &row.bytes(BUNDLED));
+        let others = others.unwrap_or_else(|error| damaged(id, &error));
+        u64::try_from(row.int4(ENTRIES)).unwrap_or_default().saturating_sub(others)
+    };
+    let held = probe.read(id.to_bytes(), of_first);
+    // The first frame of its prefix stands behind no other.
+    if held.is_some() || id.index() == 0 {
+        return held;
+    }
+    let mut held = None;
+    probe.down_from(id.to_bytes(), |row| {
+        let first = Version::from_bytes(row.uuid(FRAME));
+        if first.prefix() != id.prefix() {
+            return ControlFlow::Break(());
+        }
+        held = member(first, &row.bytes(BUNDLED), id).map(|member| u64::from(member.entries));
+        if held.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    held
+}
+
+/// The frame of this id among those that stand behind the first of a row.
+fn member(first: Version, bundled: &[u8], id: Version) -> Option<Member<'_>> {
+    bundle::members(first, bundled)
+        .map(|member| member.unwrap_or_else(|error| damaged(first, &error)))
+        .find(|member| member.id == id)
+}
+
+fn damaged(id: Version, error: &DecodeError) -> ! {
+    corrupted(format_args!("the journal's row {id}: {error}")).raise()
+}
+
 /// Whether the journal holds the frame of this id.
 pub fn exists(id: Version) -> bool {
-    let key = id.to_bytes();
-    in_segments(|table| {
-        table
-            .down_from(table.primary_key(), key, |row| ControlFlow::Break(row.uuid(1) == Some(key)))
-            .filter(|is_there| *is_there)
-    })
-    .is_some()
+    find(id, |found, _| found == id).is_some()
 }
 
 /// The frame that holds the entry of this version; none where it was pruned, or never came.
-///
-/// Frames that were flushed early share a prefix: the one with the greatest id that is not above
-/// the version holds it, or one before.
 pub fn frame_of(version: Version) -> Option<JournalFrame> {
+    find(version, |id, data| holds(id, data, version))
+}
+
+/// The frame of which that is true, among those with this version's prefix that are not above it.
+fn find(version: Version, is_wanted: impl Fn(Version, &[u8]) -> bool) -> Option<JournalFrame> {
     in_segments(|table| {
         table
             .down_from(table.primary_key(), version.to_bytes(), |row| {
-                let found = read(row);
-                if found.id.prefix() != version.prefix() {
+                let first = read(row);
+                if first.id.prefix() != version.prefix() {
                     return ControlFlow::Break(None);
                 }
-                if holds(&found, version) {
-                    return ControlFlow::Break(Some(found));
+                if is_wanted(first.id, &first.data) {
+                    return ControlFlow::Break(Some(first));
                 }
-                ControlFlow::Continue(())
+                let bundled = row.bytes(BUNDLED).unwrap_or_default();
+                let found = bundle::members(first.id, &bundled)
+                    .map(|member| member.unwrap_or_else(|error| damaged(first.id, &error)))
+                    .take_while(|member| member.id <= version)
+                    .find(|member| is_wanted(member.id, member.data));
+                match found {
+                    Some(member) => ControlFlow::Break(Some(JournalFrame {
+                        row: first.row,
+                        id: member.id,
+                        layout_id: member.layout_id,
+                        data: member.data.to_vec(),
+                    })),
+                    None => ControlFlow::Continue(()),
+                }
             })
             .flatten()
     })
@@ -185,7 +257,7 @@ pub fn is_begun(prefix: Version) -> bool {
     let last = prefix.with_index(u16::MAX).to_bytes();
     in_segments(|table| {
         let is_same = |row: &Found| {
-            let id = row.uuid(1).map(Version::from_bytes);
+            let id = row.uuid(FRAME).map(Version::from_bytes);
             ControlFlow::Break(id.is_some_and(|id| id.prefix() == prefix.prefix()))
         };
         table.down_from(table.primary_key(), last, is_same).filter(|is_there| *is_there)
@@ -200,21 +272,22 @@ fn in_segments<R>(mut look: impl FnMut(&Table) -> Option<R>) -> Option<R> {
 }
 
 fn read(row: &Found) -> JournalFrame {
-    match (row.uuid(1), row.int4(5), row.bytes(DATA)) {
+    match (row.uuid(FRAME), row.int4(LAYOUT), row.bytes(DATA)) {
         (Some(id), Some(layout_id), Some(data)) => {
-            JournalFrame { id: Version::from_bytes(id), layout_id, data }
+            let id = Version::from_bytes(id);
+            JournalFrame { row: id, id, layout_id, data }
         }
         _ => corrupted("a journal row has nulls").raise(),
     }
 }
 
-fn holds(found: &JournalFrame, version: Version) -> bool {
-    for entry in frame::entries(found.id, &found.data) {
+fn holds(id: Version, data: &[u8], version: Version) -> bool {
+    for entry in frame::entries(id, data) {
         match entry {
             Ok(entry) if entry.index == version.index() => return true,
             Ok(entry) if entry.index > version.index() => return false,
             Ok(_) => {}
-            Err(error) => corrupted(format_args!("frame {}: {error}", found.id)).raise(),
+            Err(error) => corrupted(format_args!("frame {id}: {error}")).raise(),
         }
     }
     false

@@ -8,6 +8,7 @@ mod fresh;
 mod history;
 mod horizon;
 mod lookup;
+mod rows;
 mod segment;
 pub mod stone_reader;
 pub mod tombstone;

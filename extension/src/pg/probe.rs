@@ -100,6 +100,11 @@ impl Probe {
         [Match::AtMost, Match::AtLeast].map(|of| self.look(None, uuid, of, |row| row.uuid(1)))
     }
 
+    /// Visits the rows whose uuid is this one or a lower, the greatest first.
+    pub fn down_from(&mut self, uuid: [u8; 16], visit: impl FnMut(&Columns) -> ControlFlow<()>) {
+        self.scan(None, uuid, Match::AtMost, visit);
+    }
+
     /// Visits the rows of which that is true, in their order.
     pub fn each_from(
         &mut self,

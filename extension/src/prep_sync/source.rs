@@ -6,6 +6,8 @@ use syncjournal_core::{RelationLayout, Version};
 #[derive(Debug)]
 pub struct SourceFrame {
     pub id: Version,
+    /// The row of the journal that it stands in, by its first frame.
+    pub row: Version,
     /// The transaction; 0 where rows are read as they are now.
     pub xid: u64,
     /// Orders the transactions.
@@ -21,8 +23,8 @@ pub struct SourceFrame {
 impl SourceFrame {
     /// Another frame of the same transaction and layout.
     pub fn with(&self, id: Version, entries: u32, bytes: Vec<u8>) -> Self {
-        let Self { xid, lsn, layout_id, .. } = *self;
-        Self { id, xid, lsn, layout_id, entries: u64::from(entries), len: bytes.len(), bytes }
+        let Self { row, xid, lsn, layout_id, .. } = *self;
+        Self { id, row, xid, lsn, layout_id, entries: u64::from(entries), len: bytes.len(), bytes }
     }
 }
 

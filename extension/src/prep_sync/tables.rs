@@ -111,7 +111,8 @@ impl TableSource {
     fn frame(&self, layout_id: i32, writer: &mut FrameWriter) -> SourceFrame {
         let entries = u64::from(writer.entries());
         let (id, bytes) = writer.finish(journal::fresh_prefix());
-        SourceFrame { id, xid: 0, lsn: self.lsn, layout_id, entries, len: bytes.len(), bytes }
+        let len = bytes.len();
+        SourceFrame { id, row: id, xid: 0, lsn: self.lsn, layout_id, entries, len, bytes }
     }
 }
 

@@ -6,14 +6,14 @@
 //! itself. The bytes are fetched for one part at a time, by primary key: beneath SQL, since frames
 //! never change.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use syncjournal_core::order::Order;
 use syncjournal_core::slice::{self, Audience, Cut, Piece, Recipient};
 use syncjournal_core::snapshot::Window;
 use syncjournal_core::version::ADOPT_BACKEND;
-use syncjournal_core::{RelationLayout, Version};
+use syncjournal_core::{RelationLayout, Version, bundle};
 
 use super::request::{Request, Time};
 use super::source::{FrameSource, SourceFrame};
@@ -30,24 +30,24 @@ const MOST_HELD: usize = if cfg!(debug_assertions) { 1_000 } else { 200_000 };
 
 /// By number of the transaction, as the index has them.
 const BY_NUMBER: &str = "select j.frame, j.xid, j.lsn, j.layout, j.entries, \
-        pg_catalog.octet_length(j.data), j.origin \
+        pg_catalog.octet_length(j.data), j.origin, j.bundled \
     from syncjournal.journal j \
     where j.xid >= $9::xid8 and j.xid < $2::xid8 \
         and (j.xid >= $1::xid8 and j.xid <> all ($3::xid8[]) or j.xid = any ($4::xid8[])) \
         and ((j.origin <> $5 or j.xid < $8::xid8) and j.layout = any ($6::int4[]) \
-            or j.layout = any ($7::int4[])) \
+            or j.layout = any ($7::int4[]) or j.bundled <> '') \
     order by j.xid";
 
 /// Order: the last position at which a transaction wrote is nearest its commit. Of two
 /// transactions that touched one row, the later wrote its part only after the earlier had ended.
 const FRAMES: &str = "select j.frame, j.xid, \
         pg_catalog.max(j.lsn) over (partition by j.xid) as ended, j.layout, j.entries, \
-        pg_catalog.octet_length(j.data) \
+        pg_catalog.octet_length(j.data), j.origin, j.bundled \
     from syncjournal.journal j \
     where j.xid >= $9::xid8 and j.xid < $2::xid8 \
         and (j.xid >= $1::xid8 and j.xid <> all ($3::xid8[]) or j.xid = any ($4::xid8[])) \
         and ((j.origin <> $5 or j.xid < $8::xid8) and j.layout = any ($6::int4[]) \
-            or j.layout = any ($7::int4[])) \
+            or j.layout = any ($7::int4[]) or j.bundled <> '') \
     order by ended, j.xid, j.frame";
 
 /// Reads a window.
@@ -90,10 +90,11 @@ impl WindowSource {
     fn read_on(&mut self) {
         while self.batch.is_empty() && !self.exhausted {
             pgrx::check_for_interrupts!();
-            let order = &mut self.order;
+            let (order, wanted) = (&mut self.order, &self.window.wanted);
             let fetched = self.cursor.fetch(BATCH, |row| {
-                let frame = narrow_frame(row);
-                order.push((frame.xid, frame.lsn), writer(row, frame.id), frame);
+                narrow_frames(row, wanted, |frame| {
+                    order.push((frame.xid, frame.lsn), writer(row, frame.id), frame);
+                });
             });
             self.exhausted = fetched < BATCH as u64;
             if self.exhausted {
@@ -122,12 +123,14 @@ impl WindowSource {
     fn read_sorted(&mut self) {
         while self.batch.is_empty() && !self.exhausted {
             pgrx::check_for_interrupts!();
-            let (order, batch) = (&self.order, &mut self.batch);
+            let (order, wanted) = (&self.order, &self.window.wanted);
+            let batch = &mut self.batch;
             let fetched = self.cursor.fetch(BATCH, |row| {
-                let frame = narrow_frame(row);
-                if !order.has_given(frame.xid, frame.lsn) {
-                    batch.push_back(frame);
-                }
+                narrow_frames(row, wanted, |frame| {
+                    if !order.has_given(frame.xid, frame.lsn) {
+                        batch.push_back(frame);
+                    }
+                });
             });
             self.exhausted = fetched < BATCH as u64;
         }
@@ -161,7 +164,7 @@ impl FrameSource for WindowSource {
         let mut journal = FrameIds::open();
         let mut loaded = Vec::with_capacity(frames.len());
         for mut frame in frames {
-            let Some(mut stored) = journal.stored(frame.id) else {
+            let Some(mut stored) = journal.stored(frame.row, frame.id) else {
                 corrupted(format_args!("frame {} is in the journal no longer", frame.id)).raise()
             };
             frame.bytes = std::mem::take(&mut stored.data);
@@ -190,15 +193,37 @@ impl FrameSource for WindowSource {
     }
 }
 
-fn narrow_frame(row: &Row) -> SourceFrame {
-    SourceFrame {
-        id: Version::from_bytes(row.uuid(1).unwrap_or_default()),
-        xid: row.int8(2).unwrap_or_default() as u64,
-        lsn: row.int8(3).unwrap_or_default() as u64,
-        layout_id: row.int4(4).unwrap_or_default(),
-        entries: u64::try_from(row.int4(5).unwrap_or_default()).unwrap_or_default(),
-        len: usize::try_from(row.int4(6).unwrap_or_default()).unwrap_or_default(),
-        bytes: Vec::new(),
+/// Visits the frames of a row of the journal that may go to the peer, without their bytes.
+fn narrow_frames(row: &Row, wanted: &Wanted, mut visit: impl FnMut(SourceFrame)) {
+    let id = Version::from_bytes(row.uuid(1).unwrap_or_default());
+    let xid = row.int8(2).unwrap_or_default() as u64;
+    let origin = row.int2(7).unwrap_or_default();
+    let mut entries = u64::try_from(row.int4(5).unwrap_or_default()).unwrap_or_default();
+    let mut visit = |id: Version, layout_id: i32, entries: u64, len: usize, row_id: Version| {
+        if wanted.has(layout_id, origin, xid) {
+            let lsn = row.int8(3).unwrap_or_default() as u64;
+            let bytes = Vec::new();
+            visit(SourceFrame { id, row: row_id, xid, lsn, layout_id, entries, len, bytes });
+        }
+    };
+    let mut others = Vec::new();
+    row.bytes(8, |bundled| {
+        for member in bundle::members(id, bundled) {
+            let member = member
+                .unwrap_or_else(|error| corrupted(format_args!("frame {id}: {error}")).raise());
+            entries = entries.saturating_sub(u64::from(member.entries));
+            others.push((
+                member.id,
+                member.layout_id,
+                u64::from(member.entries),
+                member.data.len(),
+            ));
+        }
+    });
+    let len = usize::try_from(row.int4(6).unwrap_or_default()).unwrap_or_default();
+    visit(id, row.int4(4).unwrap_or_default(), entries, len, id);
+    for (member, layout_id, entries, len) in others {
+        visit(member, layout_id, entries, len, id);
     }
 }
 
@@ -209,9 +234,27 @@ fn writer(row: &Row, id: Version) -> Option<u16> {
     is_own.then_some(id.backend())
 }
 
+/// Which frames go to the peer, or are to be looked at: as the statements ask, for frames that share a row.
+#[derive(Debug)]
+struct Wanted {
+    whole: HashSet<i32>,
+    looked_at: HashSet<i32>,
+    peer_id: i16,
+    resend_before: u64,
+}
+
+impl Wanted {
+    fn has(&self, layout_id: i32, origin: i16, xid: u64) -> bool {
+        self.looked_at.contains(&layout_id)
+            || self.whole.contains(&layout_id)
+                && (origin != self.peer_id || xid < self.resend_before)
+    }
+}
+
 /// What the statements ask by, as text.
 #[derive(Debug)]
 struct Bounds {
+    wanted: Wanted,
     begin: String,
     end: String,
     running: String,
@@ -226,13 +269,20 @@ struct Bounds {
 impl Bounds {
     fn of(request: &Request, audiences: &HashMap<(i32, Time), Audience>) -> Self {
         let Window { begin, end, running, late } = request.from.window(&request.to);
+        let wanted = Wanted {
+            whole: layouts(audiences, |whole| whole),
+            looked_at: layouts(audiences, |whole| !whole),
+            peer_id: request.peer.peer_id,
+            resend_before: request.peer.resend_before.parse().unwrap_or_default(),
+        };
         Self {
             begin: begin.to_string(),
             end: end.to_string(),
             running: array(&running),
             late: array(&late),
-            whole: array(&layouts(audiences, |whole| whole)),
-            looked_at: array(&layouts(audiences, |whole| !whole)),
+            whole: array(&wanted.whole),
+            looked_at: array(&wanted.looked_at),
+            wanted,
             least: late.iter().copied().chain([begin]).min().unwrap_or(begin).to_string(),
         }
     }
@@ -275,7 +325,7 @@ fn audiences(request: &Request) -> HashMap<(i32, Time), Audience> {
 fn layouts(
     audiences: &HashMap<(i32, Time), Audience>,
     is_wanted: impl Fn(bool) -> bool,
-) -> Vec<i32> {
+) -> HashSet<i32> {
     let mut whole: HashMap<i32, (bool, bool)> = HashMap::new();
     for ((layout, _), audience) in audiences {
         let (always, ever) = whole.entry(*layout).or_insert((true, false));
@@ -287,7 +337,7 @@ fn layouts(
 }
 
 /// An array as SQL reads it; only for numbers and uuids.
-fn array<T: ToString>(items: &[T]) -> String {
-    let items: Vec<String> = items.iter().map(T::to_string).collect();
+fn array<'a, T: ToString + 'a>(items: impl IntoIterator<Item = &'a T>) -> String {
+    let items: Vec<String> = items.into_iter().map(T::to_string).collect();
     format!("{{{}}}", items.join(","))
 }

@@ -92,7 +92,7 @@ fn journal_notice(relation: pgrx::PgRelation) {
 
 impl Held {
     fn read(&mut self, relation_id: i32, since: &str) {
-        let sql = "select j.frame, j.data, j.reach, j.origin from syncjournal.journal j \
+        let sql = "select j.frame, j.data, j.reach, j.origin from syncjournal.journal_frame j \
             where j.xid >= $1::xid8 \
                 and j.layout in (select y.layout_id from syncjournal.relation_layout y \
                     where y.relation_id = $2)";

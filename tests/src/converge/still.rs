@@ -17,7 +17,7 @@ const SHOWN: usize = 12;
 /// everywhere, and the number of their backend has the highest bit (merges have the highest numbers).
 const POSITION: &str = "
 select count(*) || ' frames, ' || coalesce(bit_xor(uuid_hash_extended(frame, 0)), 0)
-from syncjournal.journal where get_byte(uuid_send(frame), 12) not between 128 and 254";
+from syncjournal.journal_frame where get_byte(uuid_send(frame), 12) not between 128 and 254";
 
 #[track_caller]
 pub(super) fn wait(nodes: &[Db; 3], written: Duration) {
@@ -42,7 +42,7 @@ pub(super) fn wait(nodes: &[Db; 3], written: Duration) {
 fn explain(nodes: &[Db; 3]) {
     let frames = nodes.each_ref().map(|db| {
         db.column::<String>(
-            "select frame::text from syncjournal.journal
+            "select frame::text from syncjournal.journal_frame
              where get_byte(uuid_send(frame), 12) not between 128 and 254",
         )
     });
@@ -58,7 +58,7 @@ fn explain(nodes: &[Db; 3]) {
                 &format!(
                     "select j.frame, 'peer ' || j.origin, 'xid ' || j.xid, 'lsn ' || j.lsn, e.node,
                      e.relation, e.row_id, e.op, e.version, e.prev, e.merged, e.changed_at
-                 from syncjournal.journal j join syncjournal.journal_entry e using (frame)
+                 from syncjournal.journal_frame j join syncjournal.journal_entry e using (frame)
                  where j.frame = '{frame}'"
                 ),
             );

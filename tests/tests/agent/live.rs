@@ -142,7 +142,7 @@ fn both_ways_and_nothing_goes_round() {
     assert_eq!(hq.query_one::<i64>(entries), 200);
     assert_eq!(branch.query_one::<i64>(entries), 200);
     // What went out may be pruned once the other end says in its own stream that it has it.
-    let newest: String = hq.text("select max(xid)::text from syncjournal.journal");
+    let newest: String = hq.text("select max(xid)::text from syncjournal.journal_frame");
     let said = format!(
         "select coalesce(pg_snapshot_xmin(has_said) > '{newest}'::xid8, false)
          from syncjournal.registered_peer"

@@ -89,7 +89,7 @@ fn wait_until_same(hq: &Db, branch: &Db) {
     // What is compared is made by the servers, and not in every moment: the agent and they have
     // work to do on the same processors.
     let state = "select count(*) || ' ' || coalesce(sum(hashtextextended(i::text, 0)), 0) || ' ' ||
-                     (select coalesce(sum(entries), 0) from syncjournal.journal) from item i";
+                     (select coalesce(sum(entries), 0) from syncjournal.journal_frame) from item i";
     wait_until_within(TIME_TO_CATCH_UP, "both ends are the same", || {
         std::thread::sleep(Duration::from_millis(250));
         hq.text(state) == branch.text(state)

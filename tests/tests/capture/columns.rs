@@ -67,7 +67,7 @@ fn renamed_columns_and_tables_go_by_their_new_names() {
     assert_eq!(all[0].new["label"], "one");
     assert_eq!(all[2].new["title"], "three");
     let names = "select string_agg(distinct schema_name || '.' || table_name, ' ')
-        from syncjournal.relation_layout join syncjournal.journal on layout = layout_id";
+        from syncjournal.relation_layout join syncjournal.journal_frame on layout = layout_id";
     assert_eq!(db.text(names), "elsewhere.renamed public.t");
 }
 

@@ -40,7 +40,7 @@ fn rows_written_through_root_and_partition_replay() {
         ],
     );
     assert_replays(&db, "p");
-    let layouts = "select count(distinct layout) from syncjournal.journal";
+    let layouts = "select count(distinct layout) from syncjournal.journal_frame";
     assert_eq!(db.query_one::<i64>(layouts), 1, "all under the root's layout");
 }
 

@@ -24,7 +24,7 @@ const HIDDEN: &str = "'{sync_id,sync_version,made,kept}'";
 pub fn entries(db: &Db, table: &str) -> Vec<Entry> {
     let rows = db.rows(&format!(
         "select u.version, u.prev, u.op, coalesce(u.row_id::text, ''), u.old, u.new
-         from syncjournal.journal j
+         from syncjournal.journal_frame j
              join syncjournal.relation_layout l on l.layout_id = j.layout
              join syncjournal.tracked_relation t using (relation_id)
              cross join lateral syncjournal.unfold_frame(j.frame, j.layout, j.data) u

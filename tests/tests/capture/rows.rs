@@ -38,7 +38,7 @@ fn unchanged_large_values_are_not_journaled_again() {
             "update t set n = 2, doc = doc",
         ],
     );
-    let size = "select octet_length(data) from syncjournal.journal order by frame";
+    let size = "select octet_length(data) from syncjournal.journal_frame order by frame";
     let sizes = db.column::<i32>(size);
     assert!(sizes[0] > 2_000_000 && sizes[1] < 100 && sizes[2] < 100, "{sizes:?}");
     db.exec("update t set big = big || 'x'");
@@ -108,7 +108,7 @@ fn a_row_has_a_history() {
     );
     let walk = format!(
         "select u.op from syncjournal.history_walk('t', '{id}') w
-             join syncjournal.journal j using (frame)
+             join syncjournal.journal_frame j using (stored_in)
              cross join lateral syncjournal.unfold_frame(j.frame, j.layout, j.data) u
          where u.version = w.version order by w.version"
     );

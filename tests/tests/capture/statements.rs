@@ -18,7 +18,7 @@ fn statements_of_many_rows_replay() {
         ],
     );
     assert_replays(&db, "t");
-    assert_eq!(db.query_one::<i64>("select count(*) from syncjournal.journal"), 8);
+    assert_eq!(db.query_one::<i64>("select count(*) from syncjournal.journal_frame"), 8);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn truncate_is_one_entry_and_what_follows_stays() {
     assert_replays(&db, "t");
     assert_replays(&db, "child");
     let stone = "select version = (
-            select u.version from syncjournal.journal j
+            select u.version from syncjournal.journal_frame j
                 cross join lateral syncjournal.unfold_frame(j.frame, j.layout, j.data) u
                 join syncjournal.relation_layout l on l.layout_id = j.layout
             where u.op = 'TRUNCATE' and l.table_name = 't')

@@ -79,8 +79,9 @@ fn a_bulk_change_is_journaled_in_full_pages_while_it_runs() {
         ],
     );
     assert_replays(&db, "t");
-    let full: f64 =
-        db.query_one("select (avg(octet_length(data)) / 7900)::float8 from syncjournal.journal");
+    let full: f64 = db.query_one(
+        "select (avg(octet_length(data)) / 7900)::float8 from syncjournal.journal_frame",
+    );
     // Each batch that is written ends with one that is not full, wherever it ends.
     assert!((0.8..=1.0).contains(&full), "frames are {full} of a page");
     let moved_out = "select pg_relation_size(reltoastrelid) from pg_class
@@ -121,7 +122,7 @@ fn a_loop_of_savepoints_does_not_pile_up_memory() {
                  exception when others then raise;
                  end;
              end loop;
-             if (select count(*) from syncjournal.journal) < 50 then
+             if (select count(*) from syncjournal.journal_frame) < 50 then
                  raise 'nothing was journaled before the end';
              end if;
          end $$",
@@ -215,7 +216,7 @@ fn assert_replays_ignoring_added(db: &syncjournal_tests::Db) {
     assert_eq!(ops(db, "t"), "INSERT INSERT INSERT");
     let ids: Vec<_> = entries(db, "t").into_iter().map(|entry| entry.new["id"].clone()).collect();
     assert_eq!(ids, [2, 4, 5]);
-    let dangling = "select count(*) from syncjournal.journal
+    let dangling = "select count(*) from syncjournal.journal_frame
         where layout not in (select layout_id from syncjournal.relation_layout)";
     assert_eq!(db.query_one::<i64>(dangling), 0);
 }
@@ -280,6 +281,6 @@ fn a_procedure_that_commits_on_its_way_replays() {
              delete from t where id = 2; commit",
     ]);
     assert_replays(&db, "t");
-    let versions = "select count(distinct xid) from syncjournal.journal";
+    let versions = "select count(distinct xid) from syncjournal.journal_frame";
     assert!(db.query_one::<i64>(versions) > 5);
 }

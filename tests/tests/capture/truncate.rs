@@ -13,7 +13,7 @@ use super::{assert_replays, node, ops, steps, tracking};
 fn summaries(db: &Db, table: &str) -> Vec<(Version, TruncateSummary)> {
     let frames = db.rows(&format!(
         "select j.frame, encode(j.data, 'hex')
-         from syncjournal.journal j join syncjournal.relation_layout l on l.layout_id = j.layout
+         from syncjournal.journal_frame j join syncjournal.relation_layout l on l.layout_id = j.layout
          where l.table_name = '{table}' order by j.frame"
     ));
     let mut found = Vec::new();

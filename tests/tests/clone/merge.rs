@@ -105,6 +105,6 @@ fn a_third_node_gets_what_was_cloned() {
     hq.exec("insert into item values (1, 'one')");
     let report = cloned(&link(&hq, &branch, ""));
     assert_eq!(of_table(&report, "public.item")["way"], "merge");
-    let passed: i64 = branch.query_one("select sum(entries)::int8 from syncjournal.journal");
+    let passed: i64 = branch.query_one("select sum(entries)::int8 from syncjournal.journal_frame");
     assert_eq!(passed, 1);
 }

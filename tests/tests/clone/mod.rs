@@ -67,7 +67,7 @@ fn assert_clean(branch: &Db) {
 }
 
 fn entries(db: &Db) -> i64 {
-    db.query_one("select coalesce(sum(entries), 0)::int8 from syncjournal.journal")
+    db.query_one("select coalesce(sum(entries), 0)::int8 from syncjournal.journal_frame")
 }
 
 /// Carries what is left, both ways where the link does.

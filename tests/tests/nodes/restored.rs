@@ -214,6 +214,7 @@ fn a_transaction_that_is_open_when_its_node_rejoins_is_captured_whole() {
     carry(&a, &b, "changes");
     assert_same_rows(&a, &b, "t");
     assert_eq!(b.query_one::<i64>("select count(*) from t"), 4);
-    let tags = "select count(distinct syncjournal.version_node(frame)) from syncjournal.journal";
+    let tags =
+        "select count(distinct syncjournal.version_node(frame)) from syncjournal.journal_frame";
     assert_eq!(a.query_one::<i64>(tags), 2);
 }

@@ -211,7 +211,7 @@ impl Reader {
     async fn run(mut self, requests: &mut mpsc::UnboundedReceiver<Request>) -> Result<Ended> {
         let mut ticks = interval(REPORT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut waiting: Option<JournalRow> = None;
+        let mut waiting: Vec<JournalRow> = Vec::new();
         let mut held = Box::pin(sleep(HELD_AT_MOST));
         // The source's answer is awaited beside the stream, which must not stand still for it.
         let source = Arc::clone(&self.source);
@@ -235,21 +235,19 @@ impl Reader {
                 }
                 position = answer(&mut asking), if asking.is_some() => {
                     asking = None;
-                    self.place_is_known(position?, waiting.is_some());
+                    self.place_is_known(position?, !waiting.is_empty());
                 }
-                () = log.room(), if waiting.is_some() => {
-                    if let Some(row) = waiting.take() {
-                        self.log.frame(row);
-                    }
+                () = log.room(), if !waiting.is_empty() => {
+                    waiting.drain(..).for_each(|row| self.log.frame(row));
                 }
-                () = &mut held, if waiting.is_some() => {
+                () = &mut held, if !waiting.is_empty() => {
                     self.log.dismiss_slowest();
                     held.as_mut().reset(Instant::now() + HELD_AT_MOST);
                 }
-                received = self.copy.next(), if waiting.is_none() => match received? {
+                received = self.copy.next(), if waiting.is_empty() => match received? {
                     Received::Data(data) => {
                         waiting = self.decode(data)?;
-                        if waiting.is_some() {
+                        if !waiting.is_empty() {
                             held.as_mut().reset(Instant::now() + HELD_AT_MOST);
                         }
                     }
@@ -291,8 +289,8 @@ impl Reader {
         self.deserted_since.get_or_insert_with(Instant::now).elapsed() >= LINGER
     }
 
-    /// A frame waits for room in the log; everything else goes at once.
-    fn decode(&mut self, data: Bytes) -> Result<Option<JournalRow>> {
+    /// Frames wait for room in the log; everything else goes at once.
+    fn decode(&mut self, data: Bytes) -> Result<Vec<JournalRow>> {
         match Message::decode(data)? {
             Message::Begin { .. } => self.in_frames = false,
             Message::Commit { end_lsn, .. } => {
@@ -309,11 +307,11 @@ impl Reader {
             Message::Insert { relation_id, tuple } => {
                 if let Some(columns) = self.columns.filter(|found| found.is_of(relation_id)) {
                     self.in_frames = true;
-                    return columns.read(&tuple).map(Some);
+                    return columns.read(&tuple);
                 }
             }
             Message::Other(_) => {}
         }
-        Ok(None)
+        Ok(Vec::new())
     }
 }
