@@ -44,6 +44,74 @@ begin
 end
 $$;
 
+-- Whether the row that "~syncjournal_version" leaves of an update is the one that will be written,
+-- and all that its entry needs is there: then that trigger makes the entry. Not where a row may move
+-- to another partition, where columns are computed later, where a trigger behind ours may change
+-- or suppress the row, or where it refers to rows that the same statement may still bring or move.
+create function syncjournal.has_last_word(t syncjournal.tracked_relation) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+    select c.relkind = 'r'
+        and not exists (
+            select from pg_attribute a
+            where a.attrelid = c.oid and a.attgenerated <> '' and not a.attisdropped)
+        and not exists (
+            select from pg_trigger g
+            -- Of a row, before, update. Names are compared by bytes, as triggers are sorted.
+            where g.tgrelid = c.oid and g.tgname > '~syncjournal_version' and g.tgtype & 19 = 19)
+        and not exists (
+            select from syncjournal.relation_reference r where r.relation_id = t.relation_id)
+    from pg_class c where c.oid = t.relid
+$$;
+
+-- Lets one of the two triggers make the entries of updates, and the other not. A key of the users'
+-- that changes is a delete and an insert, of which more is known when the row is written.
+create function syncjournal.choose_triggers(t syncjournal.tracked_relation, is_early boolean)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    ours name[] := '{~syncjournal_version,syncjournal_capture}';
+begin
+    execute format('create or replace trigger "~syncjournal_version" before insert or update on %s'
+        ' for each row execute function syncjournal.trigger_version(%s)',
+        t.relid, case when is_early then '''makes entries''' else '' end);
+    execute format('create or replace trigger syncjournal_capture after insert or delete%s on %s'
+        ' for each row execute function syncjournal.trigger_capture()',
+        case when is_early then '' else ' or update' end, t.relid);
+    if is_early and not t.identity_added then
+        ours := ours || '{syncjournal_moved}';
+        execute format('create or replace trigger syncjournal_moved after update on %s for each row'
+            ' when (old.%2$I is distinct from new.%2$I)'
+            ' execute function syncjournal.trigger_capture()', t.relid, t.identity_column);
+    elsif exists (
+        select from pg_trigger where tgrelid = t.relid and tgname = 'syncjournal_moved') then
+        execute format('drop trigger syncjournal_moved on %s', t.relid);
+    end if;
+    perform syncjournal.enable_always(t.relid, one) from unnest(ours) one;
+end
+$$;
+
+-- Keeps the triggers of all tables in step with what they are. While a dump is restored there is
+-- nothing to choose before both triggers are there.
+create function syncjournal.settle_triggers() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    one syncjournal.tracked_relation;
+begin
+    for one in
+        select t.*
+        from syncjournal.tracked_relation t
+            join pg_trigger v on v.tgrelid = t.relid and v.tgname = '~syncjournal_version'
+            join pg_trigger c on c.tgrelid = t.relid and c.tgname = 'syncjournal_capture'
+        where (v.tgnargs > 0) <> syncjournal.has_last_word(t)
+    loop
+        perform syncjournal.choose_triggers(one, syncjournal.has_last_word(one));
+    end loop;
+end
+$$;
+
 -- What track() does to one table, but for its references, which may be to tables still to come.
 create function syncjournal.put_under_journal(
     relation regclass, keys text, natural_key text[], conflict_policy text, exclude_columns text[],
@@ -301,6 +369,10 @@ begin
     delete from syncjournal.inbox where relation_id = was_tracked.relation_id;
     execute format('drop trigger if exists "~syncjournal_version" on %s', relation);
     execute format('drop trigger if exists syncjournal_capture on %s', relation);
+    if exists (
+        select from pg_trigger where tgrelid = relation and tgname = 'syncjournal_moved') then
+        execute format('drop trigger syncjournal_moved on %s', relation);
+    end if;
     for member in
         select tgrelid from pg_trigger where tgname = 'syncjournal_truncate'
             and (tgrelid = relation or tgrelid in (select relid from pg_partition_tree(relation)))

@@ -150,6 +150,12 @@ begin
     if found then
         perform syncjournal.release_partitions();
     end if;
+    perform syncjournal.settle_triggers()
+    where exists (
+        select from pg_event_trigger_ddl_commands() c join pg_trigger g on g.oid = c.objid
+            join pg_proc f on f.oid = g.tgfoid
+        where c.classid = 'pg_trigger'::regclass
+            and f.pronamespace <> 'syncjournal'::regnamespace);
     perform syncjournal.follow_identities();
     perform syncjournal.keep_merge_functions();
 end

@@ -206,8 +206,17 @@ begin
 end
 $$;
 
--- Keeps the layouts of all tables in step with keys and foreign keys.
+-- Keeps the layouts of all tables in step with keys and foreign keys, and the triggers with both.
 create function syncjournal.follow_keys() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform syncjournal.follow_references();
+    perform syncjournal.settle_triggers();
+end
+$$;
+
+create function syncjournal.follow_references() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare

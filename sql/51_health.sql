@@ -112,7 +112,10 @@ as $$
          where 3 > (
             select count(*) from pg_trigger g
             where g.tgrelid = t.relid and g.tgenabled = 'A' and g.tgname in (
-                '~syncjournal_version', 'syncjournal_capture', 'syncjournal_truncate'))),
+                '~syncjournal_version', 'syncjournal_capture', 'syncjournal_truncate'))
+            or exists (
+                select from pg_trigger g
+                where g.tgrelid = t.relid and g.tgname = 'syncjournal_moved' and g.tgenabled <> 'A')),
         'Enable them (alter table ... enable always trigger ...), or untrack the table and'
             ' track it anew.',
         'all tracked tables have theirs') v

@@ -3,7 +3,7 @@
 create event trigger syncjournal_ddl on ddl_command_end
     when tag in (
         'CREATE TABLE', 'CREATE FOREIGN TABLE', 'ALTER TABLE', 'ALTER SCHEMA', 'ALTER TYPE',
-        'ALTER DOMAIN', 'ALTER FUNCTION', 'ALTER ROUTINE')
+        'ALTER DOMAIN', 'ALTER FUNCTION', 'ALTER ROUTINE', 'CREATE TRIGGER', 'ALTER TRIGGER')
     execute function syncjournal.follow_ddl();
 
 create event trigger syncjournal_drop on sql_drop

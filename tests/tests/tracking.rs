@@ -194,8 +194,13 @@ fn a_uuid_key_of_the_table_is_the_identity() {
         ),
         "key"
     );
-    for change in ["alter column key type text", "drop column key"] {
-        assert_eq!(db.expect_error(&format!("alter table a {change}")).sqlstate, "2BP01");
+    // The first two the server refuses by itself, since a trigger of ours names the column.
+    for (change, sqlstate) in [
+        ("alter column key type text", "0A000"),
+        ("drop column key", "2BP01"),
+        ("drop column key cascade", "2BP01"),
+    ] {
+        assert_eq!(db.expect_error(&format!("alter table a {change}")).sqlstate, sqlstate);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! BEFORE ROW  trigger_version   identity, version (a place in a frame)     -> the row itself
+//!                               of an update mostly the entry, too         -> buffer
 //! AFTER ROW   trigger_capture   the row as it was written, encoded         -> buffer
 //! BEFORE TRUNCATE trigger_truncate                                         -> buffer
 //! PRE_COMMIT, PRE_PREPARE, or the buffer is full: sorted into frames       -> journal, tombstones

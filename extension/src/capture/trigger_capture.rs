@@ -1,4 +1,5 @@
-//! AFTER ROW: the row is final, its entry goes to the buffer.
+//! AFTER ROW: the row is final, its entry goes to the buffer. Updates come here where the BEFORE
+//! trigger does not make their entries, and where a row gets another key.
 
 use std::convert::Infallible;
 
@@ -82,10 +83,20 @@ fn updated(tracked: &Tracked, old: &Row<'_>, new: &Row<'_>) {
         }
         return;
     }
-    let version = own_version(tracked, new);
+    let versions = (version_of(tracked, old), own_version(tracked, new));
+    changed(tracked, (old, new), versions);
+}
+
+/// The entry of a row that keeps its identity. Versions: of the old row, and of the new one.
+pub fn changed(
+    tracked: &Tracked,
+    (old, new): (&Row<'_>, &Row<'_>),
+    (prev, version): (Version, Version),
+) {
+    let id = identity(tracked, old);
     let way = Way::of(slices_of(tracked, old), slices_of(tracked, new));
     encode::changes(tracked, (old, new), way.enters, |count, values| {
-        let head = (Operation::Update, RowId(id), version_of(tracked, old));
+        let head = (Operation::Update, RowId(id), prev);
         state::add(tracked, version, head, (count, values), &way.bytes);
     });
 }

@@ -1,4 +1,10 @@
 //! BEFORE ROW: the row gets its identity and its version.
+//!
+//! Where this trigger has the last word on an UPDATE, it makes the entry, too: then nothing need be
+//! queued for an AFTER trigger. It was created with an argument there (`settle_triggers()` in
+//! sql/33_track.sql), and `syncjournal_capture` not for updates: a statement goes by its own copy of
+//! both, so exactly one of them makes the entry. An error behind this point takes the entry back
+//! with the savepoint.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -12,6 +18,7 @@ use crate::capture::encode::is_unchanged;
 use crate::capture::natural;
 use crate::capture::row_id::new_row_id;
 use crate::capture::state;
+use crate::capture::trigger_capture::changed;
 use crate::error::Failure;
 use crate::guc;
 use crate::layout::{self, Tracked};
@@ -82,6 +89,13 @@ fn updated<'a>(firing: &Firing<'a>) -> NewRow<'a> {
         _ => Version::NIL,
     };
     let version = state::allocate(&tracked, prev.max(earlier_life));
+    // Whether a row under another key was here before is known when it is written: see `earlier`.
+    if firing.has_arguments() && !is_moved {
+        if tracked.has_references || !firing.has_last_word() {
+            not_the_last_word(&tracked);
+        }
+        changed(&tracked, (&old, &new), (prev, version));
+    }
     firing.with_uuids(&[(tracked.version, Some(version.to_bytes()))])
 }
 
@@ -117,6 +131,17 @@ pub fn identity_changed(tracked: &Tracked, old: Option<[u8; 16]>, new: Option<[u
     )
     .detail(format!("The row is {}, the change would make it {}.", show(old), show(new)))
     .hint("Delete the row and insert it anew: other databases know it by its identity.")
+    .raise()
+}
+
+fn not_the_last_word(tracked: &Tracked) -> ! {
+    let table = catalog::qualified_name(tracked.relid);
+    Failure::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("the triggers of tracked table \"{table}\" do not suit it any more"),
+    )
+    .detail("A row may still change after \"~syncjournal_version\" has fired.")
+    .hint("The table was altered while event triggers were off: alter it once more with them on.")
     .raise()
 }
 

@@ -51,6 +51,35 @@ impl<'a> Firing<'a> {
         self.data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0
     }
 
+    /// Whether the trigger was created with arguments.
+    pub fn has_arguments(&self) -> bool {
+        // SAFETY: the trigger is there for the whole call.
+        unsafe { (*self.data.tg_trigger).tgnargs > 0 }
+    }
+
+    /// Whether the row that this BEFORE UPDATE trigger leaves is the one that will be written, if
+    /// there is no error: no trigger is asked after it, no column is computed, and the row stays in
+    /// its table.
+    pub fn has_last_word(&self) -> bool {
+        // SAFETY: the relation is open for the whole call, and its description of triggers has
+        // `numtriggers` of them, sorted by name.
+        unsafe {
+            let relation = &*self.data.tg_relation;
+            let constraints = (*relation.rd_att).constr;
+            let has_generated = !constraints.is_null() && (*constraints).has_generated_stored;
+            if has_generated || (*relation.rd_rel).relispartition || relation.trigdesc.is_null() {
+                return false;
+            }
+            let count = usize::try_from((*relation.trigdesc).numtriggers).unwrap_or(0);
+            let own = (*self.data.tg_trigger).tgoid;
+            std::slice::from_raw_parts((*relation.trigdesc).triggers, count)
+                .iter()
+                .rev()
+                .take_while(|trigger| trigger.tgoid != own)
+                .all(|trigger| !is_before_update(trigger))
+        }
+    }
+
     /// The table, or the partition, that the row lies in.
     pub fn relid(&self) -> Oid {
         // SAFETY: the relation is open for the whole call.
@@ -246,6 +275,11 @@ impl<'a> Row<'a> {
         unsafe { column.codec.encode(datum, out) };
         true
     }
+}
+
+fn is_before_update(trigger: &pg_sys::Trigger) -> bool {
+    let kind = pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_BEFORE | pg_sys::TRIGGER_TYPE_UPDATE;
+    trigger.tgtype as u32 & kind == kind
 }
 
 /// # Safety

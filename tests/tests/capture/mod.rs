@@ -2,6 +2,7 @@
 //! content, and each entry names the version that it replaces.
 
 mod columns;
+mod last_word;
 mod lives;
 mod partitions;
 mod random;
