@@ -6,6 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::net::SessionName;
 use crate::source::{Offer, Purpose, Source, WindowMode};
 use crate::target::Target;
+use futures_util::future::join;
 use std::time::Duration;
 use syncjournal_core::Snapshot;
 use tokio::time::{Instant, sleep};
@@ -155,9 +156,9 @@ impl Ends {
 
     /// The source's offer, where both ends are switched on.
     pub(crate) async fn open_offer(&mut self) -> Result<Option<Offer>> {
-        let offer = self.offer().await?;
+        let (offer, taken) = join(self.offer(), self.target.takes_from(&self.target_peer)).await;
+        let (offer, taken) = (offer?, taken?);
         let offered = offer.active;
-        let taken = self.target.takes_from(&self.target_peer).await?;
         if taken && !offered && self.flow.carries_switch {
             self.tell_switched_off().await?;
         }

@@ -7,6 +7,7 @@
 //! While rows come it is never written by itself, since what came meanwhile would wait for that.
 
 use super::ends::Ends;
+use super::windows::{self, Brought};
 use crate::conninfo::Host;
 use crate::error::{Error, Result};
 use crate::replication::Lsn;
@@ -43,10 +44,18 @@ pub(super) struct Feed<'a> {
     /// A position that the source has not been told of: a crash of the target could take it back.
     /// With it, where the target's WAL ended then.
     unconfirmed: Option<(i64, Snapshot)>,
+    /// Nor of the window that came before the stream.
+    brought: Option<Brought>,
     written_at: Instant,
     /// Rows were applied last.
     applied_at: Instant,
     looked_at: Instant,
+}
+
+/// Where the target stands when the stream begins, and the window that led there.
+pub(super) struct Position {
+    pub(super) snapshot: Snapshot,
+    pub(super) brought: Option<Brought>,
 }
 
 /// Why the feed ended without an error.
@@ -57,7 +66,7 @@ pub(super) enum Turn {
 }
 
 impl<'a> Feed<'a> {
-    pub(super) fn new(ends: &'a mut Ends, member: Member, layouts: Layouts, at: Snapshot) -> Self {
+    pub(super) fn new(ends: &'a mut Ends, member: Member, layouts: Layouts, at: Position) -> Self {
         let (source, target) = (&ends.source.database, &ends.target.database);
         let local = [source, target].iter().all(|end| matches!(end.address.host, Host::Unix(_)));
         let mut batch =
@@ -68,10 +77,11 @@ impl<'a> Feed<'a> {
             member,
             layouts,
             batch,
-            position: at,
+            position: at.snapshot,
             written: Lsn::default(),
             rows_end: Lsn::default(),
             unconfirmed: None,
+            brought: at.brought,
             written_at: Instant::now(),
             applied_at: Instant::now(),
             looked_at: Instant::now(),
@@ -216,6 +226,9 @@ impl<'a> Feed<'a> {
     /// Tells the source of the position before. The target's WAL writer has nearly always brought it
     /// to the disk in the second since, so that nothing waits here.
     async fn confirm(&mut self) -> Result<()> {
+        if let Some(brought) = self.brought.take() {
+            windows::confirm(self.ends, brought).await?;
+        }
         if let Some((written, position)) = self.unconfirmed.take() {
             self.ends.target.make_durable(Some(written)).await?;
             self.ends.source.confirm_position(&position).await?;

@@ -2,17 +2,17 @@
 
 use super::activity::{Activity, show};
 use super::ends::Ends;
-use super::feed::{Feed, POSITION_EVERY, Turn};
+use super::feed::{Feed, POSITION_EVERY, Position, Turn};
 use super::meeting::align;
 use super::state::{Event, State};
-use super::windows::{bring, bring_all};
+use super::windows::{Brought, bring, bring_all, carry, confirm};
 use crate::config::Flow;
 use crate::error::{Error, Kind, Result};
 use crate::net::SessionName;
-use crate::source::{Joined, Layouts, SharedStream, Ticket, WindowMode};
+use crate::source::{Joined, Layouts, SharedStream, Ticket, WindowMode, Wish};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// How often the journal is looked at while there is no stream, as long as something comes.
@@ -33,8 +33,12 @@ pub(super) struct Live<'a> {
     /// The last look at the journal found nothing.
     is_idle: bool,
     stream: &'a SharedStream,
+    /// The stream is made while the first window is on its way.
+    wish: Option<Wish>,
     ticket: Option<Ticket>,
     joined: Option<Joined>,
+    /// The window by which the stream was reached.
+    brought: Option<Brought>,
 }
 
 impl<'a> Live<'a> {
@@ -57,8 +61,10 @@ impl<'a> Live<'a> {
             state_since: now,
             is_idle: false,
             stream,
+            wish: None,
             ticket: None,
             joined: None,
+            brought: None,
         })
     }
 
@@ -106,7 +112,10 @@ impl<'a> Live<'a> {
         if !self.ends.is_open().await? {
             return Ok(Event::Deactivated);
         }
-        Ok(Event::Connected { has_position: align(&mut self.ends).await? })
+        let has_position = align(&mut self.ends).await?;
+        // It is made beside the window that comes next; where it cannot be, nobody need know yet.
+        self.wish = has_position.then(|| self.stream.warm());
+        Ok(Event::Connected { has_position })
     }
 
     async fn first_sync(&mut self) -> Result<Event> {
@@ -135,7 +144,7 @@ impl<'a> Live<'a> {
         match ticket.within(window_after(self.is_idle)).await {
             Ok(None) => self.window_if_any().await,
             Ok(Some(joined)) => {
-                self.ticket = None;
+                (self.ticket, self.wish) = (None, None);
                 self.reach(&joined).await?;
                 self.joined = Some(joined);
                 Ok(Event::SlotReady)
@@ -153,9 +162,14 @@ impl<'a> Live<'a> {
     async fn reach(&mut self, joined: &Joined) -> Result<()> {
         while !self.stop.is_cancelled() {
             let seen = self.ends.source.stream_position().await?.snapshot;
-            bring(&mut self.ends, WindowMode::Changes, self.stop).await?;
+            let (_, brought) = carry(&mut self.ends, WindowMode::Changes, self.stop).await?;
             if joined.fits_on(&seen) {
+                // What comes from here on does not wait for the disk.
+                self.brought = brought;
                 return Ok(());
+            }
+            if let Some(brought) = brought {
+                confirm(&self.ends, brought).await?;
             }
             self.pause(WINDOW_EVERY).await;
         }
@@ -195,11 +209,12 @@ impl<'a> Live<'a> {
             return Ok(Event::Deactivated);
         };
         let layouts = Layouts::new(offer)?;
-        let Some(position) = self.ends.position().await? else {
+        let Some(snapshot) = self.ends.position().await? else {
             return Err(Error::new(Kind::Gap, "the target has no position after its first sync"));
         };
+        let position = Position { snapshot, brought: self.brought.take() };
         let mut feed = Feed::new(&mut self.ends, member, layouts, position);
-        let mut ticks = interval(POSITION_EVERY);
+        let mut ticks = interval_at(Instant::now() + POSITION_EVERY, POSITION_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // What is awaited here is safe to drop; what is done about it runs to its end.

@@ -50,8 +50,14 @@ impl Layouts {
         if let Some(known) = self.known.get(&layout_id) {
             return Ok(known.clone());
         }
-        let (layout, (by_slices, locks)) =
-            tokio::try_join!(fetch(layout_id, source), source.slices_of(layout_id))?;
+        let slices = async {
+            // Most peers have none.
+            match self.offer.slices.is_empty() {
+                true => Ok((Audience::Nothing, Vec::new())),
+                false => source.slices_of(layout_id).await,
+            }
+        };
+        let (layout, (by_slices, locks)) = tokio::try_join!(fetch(layout_id, source), slices)?;
         let (schema, table) = (&layout.schema, &layout.table);
         // A table with slices for this peer goes by these, and must not be excluded.
         let offered = match by_slices {

@@ -17,5 +17,5 @@ pub(crate) use batch::{Batch, Cut};
 pub(crate) use journal_row::JournalRow;
 pub(crate) use layouts::{Layouts, Passing};
 pub(crate) use session::{Offer, Source, StreamPosition, parse_snapshot};
-pub(crate) use shared::{Event, Joined, Left, Member, SharedStream, Streams, Ticket};
+pub(crate) use shared::{Event, Joined, Left, Member, SharedStream, Streams, Ticket, Wish};
 pub(crate) use window::{Purpose, Trial, WindowMode};

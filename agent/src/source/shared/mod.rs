@@ -27,7 +27,7 @@ use std::time::Duration;
 use syncjournal_core::Snapshot;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// How long the pumps may take to say goodbye to their walsenders.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
@@ -74,6 +74,12 @@ impl Joined {
     }
 }
 
+/// The wish that the stream runs, for one who will soon ask for a place. Dropped, it is withdrawn.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    _held: oneshot::Receiver<()>,
+}
+
 /// Waits for a place in the stream. Dropped, it withdraws the request.
 #[derive(Debug)]
 pub(crate) struct Ticket(oneshot::Receiver<Result<Joined>>);
@@ -111,8 +117,16 @@ impl SharedStream {
     pub(crate) fn join(&self) -> Ticket {
         let (sender, receiver) = oneshot::channel();
         // A pump that is gone is seen by the ticket.
-        let _ = self.requests.send(sender);
+        let _ = self.requests.send(Request::Join(sender));
         Ticket(receiver)
+    }
+
+    /// Has the stream begin to run, if it does not yet, while a window is on its way: to make a slot
+    /// takes longer than most windows. Nobody is in it, so that it holds up nothing.
+    pub(crate) fn warm(&self) -> Wish {
+        let (sender, receiver) = oneshot::channel();
+        let _ = self.requests.send(Request::Run(sender, Instant::now()));
+        Wish { _held: receiver }
     }
 }
 

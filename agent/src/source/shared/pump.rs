@@ -22,7 +22,29 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-pub(super) type Request = oneshot::Sender<Result<Joined>>;
+/// What a flow asks for; one that asks no more has dropped the other side.
+pub(super) enum Request {
+    /// A place in the stream.
+    Join(oneshot::Sender<Result<Joined>>),
+    /// That the stream runs: a place is wanted soon. Since when.
+    Run(oneshot::Sender<()>, Instant),
+}
+
+impl Request {
+    fn is_dropped(&self) -> bool {
+        match self {
+            Self::Join(asked) => asked.is_closed(),
+            Self::Run(asked, since) => asked.is_closed() || since.elapsed() > WISHED_AT_MOST,
+        }
+    }
+
+    /// The stream runs.
+    fn grant(self, log: &Arc<Log>) {
+        if let Self::Join(asked) = self {
+            let _ = asked.send(Ok(log.join()));
+        }
+    }
+}
 
 /// What the extension calls its publication.
 const PUBLICATION: &str = "syncjournal";
@@ -39,6 +61,9 @@ const LINGER: Duration = Duration::from_secs(30);
 const MAKE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How often it is seen whether those who asked for a slot still want it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A slot waits for the window beside which it is made, whose transaction writes, and pins WAL until it
+/// is ready: beside a long one it is given up, and made when a place is asked for.
+const WISHED_AT_MOST: Duration = Duration::from_secs(3);
 /// From here on the wait for the slot is worth a line in the log.
 const WAIT_WORTH_A_WORD: Duration = Duration::from_secs(10);
 /// A log that stays full keeps the reader from reading, and so the server from forgetting its WAL:
@@ -81,7 +106,7 @@ impl Pump {
             };
             let log = Arc::clone(&reader.log);
             for request in waiting {
-                let _ = request.send(Ok(log.join()));
+                request.grant(&log);
             }
             match reader.run(&mut self.requests).await {
                 Ok(Ended::Released) => return,
@@ -117,7 +142,7 @@ impl Pump {
                     None => return Ok(None),
                 },
                 _ = looks.tick() => {
-                    waiting.retain(|request| !request.is_closed());
+                    waiting.retain(|request| !request.is_dropped());
                     if waiting.is_empty() {
                         return Ok(None);
                     }
@@ -130,7 +155,9 @@ impl Pump {
 /// The requests were made for one error: each gets its like.
 fn refuse(waiting: Vec<Request>, error: &Error) {
     for request in waiting {
-        let _ = request.send(Err(Error::new(Kind::Server, error.chain())));
+        if let Request::Join(asked) = request {
+            let _ = asked.send(Err(Error::new(Kind::Server, error.chain())));
+        }
     }
 }
 
@@ -139,6 +166,10 @@ async fn open(node: &Arc<Node>) -> Result<Reader> {
     let name = SessionName::of_stream();
     let database = Database::connect(node, &name).await?;
     let source = Source::new(database, String::new());
+    // Who only wishes that the stream runs has not asked.
+    if let Some(because) = source.obstacle_to_streaming().await? {
+        return Err(Error::new(Kind::Prerequisite, because));
+    }
     source.ensure_publication().await?;
     let mut pending = PendingSlot::request(&source, &name).await?;
     let ready = loop {
@@ -222,7 +253,7 @@ impl Reader {
                 biased;
                 request = requests.recv() => match request {
                     None => break Ended::Released,
-                    Some(request) => { let _ = request.send(Ok(self.log.join())); }
+                    Some(request) => request.grant(&self.log),
                 },
                 _ = ticks.tick() => {
                     self.report().await?;
@@ -313,5 +344,22 @@ impl Reader {
             Message::Other(_) => {}
         }
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_ends_with_its_owner_or_after_a_while() {
+        let (asked, held) = oneshot::channel();
+        let wish = Request::Run(asked, Instant::now());
+        assert!(!wish.is_dropped());
+        drop(held);
+        assert!(wish.is_dropped());
+        let (asked, _held) = oneshot::channel();
+        let old = Instant::now().checked_sub(WISHED_AT_MOST * 2).expect("the clock is older");
+        assert!(Request::Run(asked, old).is_dropped());
     }
 }
