@@ -1,12 +1,14 @@
 -- Taking tables under the journal and out of it.
 
 -- Ours fire whatever the session's role: what triggers of the users' write to tracked tables while
--- entries are applied, when the role is replica, is this node's own change.
-create function syncjournal.enable_always(relation regclass, trigger_name name) returns void
+-- entries are applied, when the role is replica, is this node's own change. In one command, since
+-- each has the event triggers look at the table.
+create function syncjournal.enable_always(relation regclass, variadic triggers name[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-    execute format('alter table %s enable always trigger %I', relation, trigger_name);
+    execute format('alter table %s ', relation) || (
+        select string_agg(format('enable always trigger %I', t), ', ') from unnest(triggers) t);
 end
 $$;
 
@@ -36,8 +38,7 @@ begin
         ' for each row execute function syncjournal.trigger_version()', relation);
     execute format('create trigger syncjournal_capture after insert or update or delete on %s'
         ' for each row execute function syncjournal.trigger_capture()', relation);
-    perform syncjournal.enable_always(relation, ours)
-    from unnest('{~syncjournal_version,syncjournal_capture}'::name[]) ours;
+    perform syncjournal.enable_always(relation, '~syncjournal_version', 'syncjournal_capture');
     perform syncjournal.create_truncate_trigger(relation);
     perform syncjournal.create_truncate_trigger(relid)
     from pg_partition_tree(relation) where relid <> relation;
@@ -48,27 +49,27 @@ $$;
 -- and all that its entry needs is there: then that trigger makes the entry. Not where a row may move
 -- to another partition, where columns are computed later, where a trigger behind ours may change
 -- or suppress the row, or where it refers to rows that the same statement may still bring or move.
-create function syncjournal.has_last_word(t syncjournal.tracked_relation) returns boolean
-language sql stable set search_path = pg_catalog, pg_temp
-as $$
-    select c.relkind = 'r'
+-- A view, since it is asked of all tables at once.
+create view syncjournal.last_word as
+select t.relid, c.relkind = 'r'
         and not exists (
-            select from pg_attribute a
+            select from pg_catalog.pg_attribute a
             where a.attrelid = c.oid and a.attgenerated <> '' and not a.attisdropped)
         and not exists (
-            select from pg_trigger g
+            select from pg_catalog.pg_trigger g
             -- Of a row, before, update. Names are compared by bytes, as triggers are sorted.
             where g.tgrelid = c.oid and g.tgname > '~syncjournal_version' and g.tgtype & 19 = 19)
         and not exists (
             select from syncjournal.relation_reference r where r.relation_id = t.relation_id)
-    from pg_class c where c.oid = t.relid
-$$;
+    as is_ours
+from syncjournal.tracked_relation t join pg_catalog.pg_class c on c.oid = t.relid;
 
 -- Lets one of the two triggers make the entries of updates, and the other not. A key of the users'
 -- that changes is a delete and an insert, of which more is known when the row is written.
+-- In the role in which our event triggers are silent: each of these commands would settle all tables.
 create function syncjournal.choose_triggers(t syncjournal.tracked_relation, is_early boolean)
 returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set session_replication_role = replica
 as $$
 declare
     ours name[] := '{~syncjournal_version,syncjournal_capture}';
@@ -88,7 +89,7 @@ begin
         select from pg_trigger where tgrelid = t.relid and tgname = 'syncjournal_moved') then
         execute format('drop trigger syncjournal_moved on %s', t.relid);
     end if;
-    perform syncjournal.enable_always(t.relid, one) from unnest(ours) one;
+    perform syncjournal.enable_always(t.relid, variadic ours);
 end
 $$;
 
@@ -98,16 +99,17 @@ create function syncjournal.settle_triggers() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-    one syncjournal.tracked_relation;
+    one record;
 begin
     for one in
-        select t.*
+        select t as tracked, w.is_ours
         from syncjournal.tracked_relation t
+            join syncjournal.last_word w using (relid)
             join pg_trigger v on v.tgrelid = t.relid and v.tgname = '~syncjournal_version'
             join pg_trigger c on c.tgrelid = t.relid and c.tgname = 'syncjournal_capture'
-        where (v.tgnargs > 0) <> syncjournal.has_last_word(t)
+        where (v.tgnargs > 0) <> w.is_ours
     loop
-        perform syncjournal.choose_triggers(one, syncjournal.has_last_word(one));
+        perform syncjournal.choose_triggers(one.tracked, one.is_ours);
     end loop;
 end
 $$;

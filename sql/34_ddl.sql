@@ -132,6 +132,13 @@ declare
     changed oid[];
     affected syncjournal.tracked_relation;
 begin
+    if tg_tag in ('CREATE TRIGGER', 'ALTER TRIGGER') then
+        perform syncjournal.settle_triggers()
+        from pg_event_trigger_ddl_commands() c
+            join pg_trigger g on g.oid = c.objid join pg_proc f on f.oid = g.tgfoid
+        where f.pronamespace <> 'syncjournal'::regnamespace;
+        return;
+    end if;
     perform syncjournal.keep_slices();
     select array_agg(distinct f.relid) into changed
     from pg_event_trigger_ddl_commands() c
@@ -150,12 +157,6 @@ begin
     if found then
         perform syncjournal.release_partitions();
     end if;
-    perform syncjournal.settle_triggers()
-    where exists (
-        select from pg_event_trigger_ddl_commands() c join pg_trigger g on g.oid = c.objid
-            join pg_proc f on f.oid = g.tgfoid
-        where c.classid = 'pg_trigger'::regclass
-            and f.pronamespace <> 'syncjournal'::regnamespace);
     perform syncjournal.follow_identities();
     perform syncjournal.keep_merge_functions();
 end
