@@ -48,7 +48,8 @@ $$;
 -- Whether the row that "~syncjournal_version" leaves of an update is the one that will be written,
 -- and all that its entry needs is there: then that trigger makes the entry. Not where a row may move
 -- to another partition, where columns are computed later, where a trigger behind ours may change
--- or suppress the row, or where it refers to rows that the same statement may still bring or move.
+-- or suppress the row, or where it refers to rows that the same statement may still bring or move. Nor
+-- while somebody has disabled it: then the other trigger refuses updates, where none would tell of them.
 -- A view, since it is asked of all tables at once.
 create view syncjournal.last_word as
 select t.relid, c.relkind = 'r'
@@ -58,7 +59,8 @@ select t.relid, c.relkind = 'r'
         and not exists (
             select from pg_catalog.pg_trigger g
             -- Of a row, before, update. Names are compared by bytes, as triggers are sorted.
-            where g.tgrelid = c.oid and g.tgname > '~syncjournal_version' and g.tgtype & 19 = 19)
+            where g.tgrelid = c.oid and g.tgname > '~syncjournal_version' and g.tgtype & 19 = 19
+                or g.tgrelid = c.oid and g.tgname = '~syncjournal_version' and g.tgenabled = 'D')
         and not exists (
             select from syncjournal.relation_reference r where r.relation_id = t.relation_id)
     as is_ours
@@ -73,6 +75,10 @@ language plpgsql set search_path = pg_catalog, pg_temp set session_replication_r
 as $$
 declare
     ours name[] := '{~syncjournal_version,syncjournal_capture}';
+    -- What somebody has disabled stays so.
+    off name[] := array(
+        select tgname from pg_trigger
+        where tgrelid = t.relid and tgname = any (ours) and tgenabled = 'D');
 begin
     execute format('create or replace trigger "~syncjournal_version" before insert or update on %s'
         ' for each row execute function syncjournal.trigger_version(%s)',
@@ -90,6 +96,9 @@ begin
         execute format('drop trigger syncjournal_moved on %s', t.relid);
     end if;
     perform syncjournal.enable_always(t.relid, variadic ours);
+    for i in 1 .. cardinality(off) loop
+        execute format('alter table %s disable trigger %I', t.relid, off[i]);
+    end loop;
 end
 $$;
 

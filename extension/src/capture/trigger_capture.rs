@@ -194,7 +194,10 @@ fn changed_behind_us(tracked: &Tracked) -> ! {
         PgSqlErrorCode::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
         format!("a row of tracked table \"{table}\" was changed after its version was set"),
     )
-    .detail("A BEFORE trigger fired after \"~syncjournal_version\" and changed the row.")
+    .detail(
+        "A BEFORE trigger fired after \"~syncjournal_version\" and changed the row, or that one is \
+            disabled.",
+    )
     .hint("Triggers fire in the order of their names: rename that trigger so that it sorts first.")
     .raise()
 }

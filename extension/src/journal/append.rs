@@ -60,7 +60,7 @@ impl OpenRow {
         let member = bundle::Member { id, layout_id, entries, data };
         bundle::put(&mut self.bundled, self.last, &member);
         self.last = id;
-        self.entries += entries;
+        self.entries = self.entries.saturating_add(entries);
     }
 }
 
@@ -105,7 +105,7 @@ impl Appender {
         }
     }
 
-    /// Takes one frame to be written. One that is there already is a unique violation: see `exists`.
+    /// Takes one frame to be written. Callers have asked whether it is there already.
     pub fn append(&mut self, frame: &FrameRow<'_>) {
         if !OpenRow::is_shared_by(frame) {
             self.close_row();

@@ -148,11 +148,9 @@ impl FrameIds {
             self.shared = Some((row, stored, bundled));
         }
         let (_, stored, bundled) = self.shared.as_ref()?;
-        if row == id {
-            return Some(stored.clone());
-        }
-        let member = member(row, bundled, id)?;
-        Some(Stored { data: member.data.to_vec(), ..stored.clone() })
+        let data = if row == id { &stored.data } else { member(row, bundled, id)?.data };
+        let Stored { lsn, origin, ref reach, .. } = *stored;
+        Some(Stored { lsn, origin, data: data.to_vec(), reach: reach.clone() })
     }
 
     fn refresh(&mut self) {

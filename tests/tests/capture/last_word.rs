@@ -103,6 +103,17 @@ fn an_own_key_that_changes_is_seen_when_it_is_written() {
 }
 
 #[test]
+fn updates_are_refused_while_the_trigger_that_makes_their_entries_is_disabled() {
+    let db = tracking("t", "id int primary key, n int not null default 0");
+    db.exec("insert into t values (1)");
+    db.exec("alter table t disable trigger \"~syncjournal_version\"");
+    assert_eq!(way(&db, "t"), "late, not always");
+    assert_eq!(db.expect_error("update t set n = 5").sqlstate, "27000");
+    assert_eq!(db.query_one::<i32>("select n from t"), 0);
+    goes(&db, "alter table t enable always trigger \"~syncjournal_version\"", "early");
+}
+
+#[test]
 fn a_key_that_another_session_frees_meanwhile_knows_of_its_delete() {
     let db = tracking("t", OWN_KEY);
     db.exec(&format!("insert into t values ('{A}', 1), ('{B}', 2)"));
