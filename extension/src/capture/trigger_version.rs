@@ -2,7 +2,7 @@
 //!
 //! Where this trigger has the last word on an UPDATE, it makes the entry, too: then nothing need be
 //! queued for an AFTER trigger. It was created with an argument there (`settle_triggers()` in
-//! sql/33_track.sql), and `syncjournal_capture` not for updates: a statement goes by its own copy of
+//! sql/33_triggers.sql), and `syncjournal_capture` not for updates: a statement goes by its own copy of
 //! both, so exactly one of them makes the entry. An error behind this point takes the entry back
 //! with the savepoint.
 
