@@ -9,6 +9,7 @@ mod guc;
 mod identity;
 mod journal;
 mod layout;
+mod mixer;
 mod node;
 mod pg;
 mod prep_sync;

@@ -1,10 +1,12 @@
 //! Tombstones as triggers ask for them, and `apply`: for row after row of a statement.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use syncjournal_core::{RowId, Version};
 
 use crate::error::not_installed;
+use crate::mixer::Mixed;
 use crate::pg::catalog;
 use crate::pg::probe::Probe;
 use crate::pg::standing;
@@ -31,8 +33,8 @@ impl Stones for Probe {
     }
 }
 
-/// Who asks for fewer rows looks each up. Beyond, the stones are read one after another, so many every
-/// so often: for each row less than what one look-up costs, until all are read.
+/// Who asks for fewer rows looks each up. Beyond, the stones' index is read one page after another, so many
+/// entries every so often: for each row less than what one look-up costs, until all are read.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     few: usize,
@@ -41,31 +43,31 @@ pub struct Pace {
 
 impl Pace {
     /// Of a statement of the users', which may be any.
-    pub const STATEMENT: Self = Self { few: 256, stride: 64 };
+    pub const STATEMENT: Self = Self { few: 128, stride: 16 };
     /// Of what comes from elsewhere: a call mostly brings many rows.
-    pub const APPLY: Self = Self { few: 32, stride: 32 };
+    pub const APPLY: Self = Self { few: 32, stride: 16 };
 }
 
 const READ_AT_ONCE: usize = 256;
 
-/// So many are kept in mind at most: 8 MiB.
-const MOST: usize = 1 << 20;
+/// So many are kept in mind at most: 9 MiB. They fill a hash table just before it would double.
+const MOST: usize = (1 << 20) / 8 * 7 - READ_AT_ONCE;
 
-/// Which rows of a relation have a stone, as far as they are read.
+/// Which rows of a relation may have a stone, as far as the index is read.
 #[derive(Debug)]
 pub struct StoneReader {
     relation_id: i32,
     pace: Pace,
     asked: usize,
-    /// The first eight bytes of each, in order.
-    seen: Vec<u64>,
+    /// Each folded to eight bytes: what is not among them has no stone.
+    seen: HashSet<u64, Mixed>,
     /// The first that is not read yet; none: all are.
     next: Option<RowId>,
 }
 
 impl StoneReader {
     pub fn of(relation_id: i32, pace: Pace) -> Self {
-        Self { relation_id, pace, asked: 0, seen: Vec::new(), next: Some(first()) }
+        Self { relation_id, pace, asked: 0, seen: HashSet::default(), next: Some(first()) }
     }
 
     pub fn relation_id(&self) -> i32 {
@@ -81,7 +83,7 @@ impl StoneReader {
             self.read_on(stones);
         }
         let is_read = self.next.is_none_or(|next| row < next);
-        if is_read && self.seen.binary_search(&beginning(row)).is_err() {
+        if is_read && !self.seen.contains(&folded(row)) {
             return Version::NIL;
         }
         find(self.relation_id, row, stones)
@@ -90,15 +92,16 @@ impl StoneReader {
     fn read_on(&mut self, stones: &mut impl Stones) {
         let Some(from) = self.next.take() else { return };
         let Self { relation_id, seen, next, .. } = self;
-        let full = seen.len() + READ_AT_ONCE;
+        let mut left = READ_AT_ONCE;
         stones.ask(|probe| {
-            probe.each_from(*relation_id, from.0, |stone| {
-                let row = RowId(stone.uuid(2));
-                if seen.len() == full {
+            probe.each_key_from(*relation_id, from.0, |uuid| {
+                let row = RowId(uuid);
+                if left == 0 {
                     *next = Some(row);
                     return ControlFlow::Break(());
                 }
-                seen.push(beginning(row));
+                left -= 1;
+                seen.insert(folded(row));
                 ControlFlow::Continue(())
             });
         });
@@ -123,7 +126,8 @@ fn first() -> RowId {
     least
 }
 
-fn beginning(row: RowId) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = row.0;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+/// Both halves count: in some versions of uuids the one is mostly the same, in some the other.
+fn folded(row: RowId) -> u64 {
+    let number = u128::from_be_bytes(row.0);
+    (number >> 64) as u64 ^ (number as u64).rotate_left(32)
 }

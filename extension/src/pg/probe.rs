@@ -105,14 +105,31 @@ impl Probe {
         self.scan(None, uuid, Match::AtMost, visit);
     }
 
-    /// Visits the rows of which that is true, in their order.
-    pub fn each_from(
+    /// Visits the uuids in the index of which that is true, in their order. The rows are not read:
+    /// some may be gone, or never have been.
+    pub fn each_key_from(
         &mut self,
         number: i32,
         uuid: [u8; 16],
-        visit: impl FnMut(&Columns) -> ControlFlow<()>,
+        mut visit: impl FnMut([u8; 16]) -> ControlFlow<()>,
     ) {
-        self.scan(Some(number), uuid, Match::AtLeast, visit);
+        self.set_keys(Some(number), uuid, Match::AtLeast);
+        let Self { scan, keys, home, .. } = self;
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        // SAFETY: the scan is open, for so many keys; what it keeps is allocated where it was opened.
+        // An index gives the entries themselves while that is wanted; the second column is a uuid.
+        home.run(|| unsafe {
+            (**scan).xs_want_itup = true;
+            pg_sys::index_rescan(*scan, keys.as_mut_ptr(), keys.len() as i32, null_mut(), 0);
+            while !pg_sys::index_getnext_tid(*scan, forward).is_null() {
+                let (entry, columns) = ((**scan).xs_itup, (**scan).xs_itupdesc);
+                let uuid = pg_sys::nocache_index_getattr(entry, 2, columns);
+                if visit(*uuid.cast_mut_ptr::<[u8; 16]>()).is_break() {
+                    break;
+                }
+            }
+            (**scan).xs_want_itup = false;
+        });
     }
 
     fn look<R>(

@@ -6,12 +6,12 @@
 //! Rows that come in any order are looked up as ever, and nothing is noted.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::ptr::null_mut;
 
 use pgrx::pg_sys::{self, Datum, ItemPointerData};
 
 use super::{RowWriter, slot_values};
+use crate::mixer::Mixed;
 
 /// So many rows, and pages, are noted at most: some 150 kB.
 const MOST_NOTED: usize = 2_000;
@@ -36,28 +36,9 @@ pub struct Nearby {
     /// Whether a row that is seen under an identity is the only one.
     is_sure: bool,
     last_page: Option<u32>,
-    noted: HashMap<[u8; 16], Place, BuildHasherDefault<Mixer>>,
-    pages: HashSet<u32, BuildHasherDefault<Mixer>>,
+    noted: HashMap<[u8; 16], Place, Mixed>,
+    pages: HashSet<u32, Mixed>,
     is_swept: bool,
-}
-
-/// Hashes what is few and random mostly.
-#[derive(Debug, Default)]
-struct Mixer(u64);
-
-impl Hasher for Mixer {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            let mixed = self.0.rotate_left(5) ^ u64::from_le_bytes(word);
-            self.0 = mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0.rotate_left(32) ^ self.0
-    }
 }
 
 /// Where a row stood when it was noted.

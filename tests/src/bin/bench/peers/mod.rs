@@ -73,6 +73,10 @@ pub(crate) trait Link {
         pair.wait(mark);
     }
 
+    /// Takes away what it keeps of rows that are gone, as retention does in time: the next round begins
+    /// like the first.
+    fn forget_deleted(&self) {}
+
     /// Its processes outside the two servers.
     fn daemons(&self) -> Vec<u32> {
         Vec::new()

@@ -58,6 +58,10 @@ impl Link for AgentLink {
         self.agent.iter().map(Agent::pid).collect()
     }
 
+    fn forget_deleted(&self) {
+        self.pair.source.exec("delete from syncjournal.tombstone");
+    }
+
     fn journal_bytes(&self) -> i64 {
         relation_bytes(&self.pair.source, SEGMENTS)
     }

@@ -25,6 +25,7 @@ pub(crate) struct Flows {
     accounts_scale: usize,
     small: usize,
     inserted: usize,
+    updated: usize,
     mixed: usize,
     mixed_rows: usize,
 }
@@ -45,6 +46,7 @@ impl Flows {
             accounts_scale: choice.size(UPDATED / ROWS_A_SCALE, 1),
             small: choice.size(SMALL, 100),
             inserted: choice.size(INSERTED, 1000),
+            updated: choice.size(UPDATED, 500),
             mixed: choice.size(MIXED, 20),
             mixed_rows: choice.size(MIXED_ROWS, 100),
         }
@@ -72,7 +74,8 @@ impl Flows {
     pub(crate) fn works(self) -> Vec<Work> {
         let mut works = vec![self.small()];
         works.extend(Key::BOTH.map(|key| self.insert(key)));
-        works.extend([self.update(), self.mix()]);
+        works.extend(self.updates());
+        works.push(self.mix());
         works
     }
 
@@ -103,14 +106,24 @@ impl Flows {
         }
     }
 
-    fn update(self) -> Work {
-        let count = self.accounts_scale * ROWS_A_SCALE;
+    fn updates(self) -> [Work; 2] {
+        let (own, count) = (Key::Uuid, self.updated);
+        // Behind the insert, which leaves more rows than these.
+        let of_own = format!("update {} set n = n + 1 where n <= {count}", own.table());
+        let of_accounts = "update pgbench_accounts set abalance = abalance + 1".to_owned();
+        [
+            Self::update(self.accounts_scale * ROWS_A_SCALE, "int key", of_accounts),
+            Self::update(count, own.name(), of_own),
+        ]
+    }
+
+    fn update(count: usize, key: &str, sql: String) -> Work {
         Work {
-            name: format!("update: {count} rows in one transaction"),
+            name: format!("update: {count} rows in one transaction, {key}"),
             rate: ROWS_A_SECOND,
             amount: number(count),
             again: None,
-            make: Box::new(|db| db.exec("update pgbench_accounts set abalance = abalance + 1")),
+            make: Box::new(move |db| db.exec(&sql)),
         }
     }
 
