@@ -32,6 +32,9 @@ language c as 'MODULE_PATHNAME', 'trigger_capture_wrapper';
 create function syncjournal.trigger_truncate() returns trigger
 language c as 'MODULE_PATHNAME', 'trigger_truncate_wrapper';
 
+create function syncjournal.trigger_announce() returns trigger
+language c as 'MODULE_PATHNAME', 'trigger_announce_wrapper';
+
 create function syncjournal.flush_capture() returns void
 strict language c as 'MODULE_PATHNAME', 'flush_capture_wrapper';
 

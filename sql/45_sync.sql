@@ -20,6 +20,12 @@ returns table (
 volatile strict security definer set search_path = pg_catalog, pg_temp
 language c as 'MODULE_PATHNAME', 'apply_wrapper';
 
+-- The same for an agent, which calls it for every few changes of a stream: its numbers alone, for a table
+-- function costs more to begin than a small set to apply.
+create function syncjournal.apply_part(data bytea, allow_backward boolean) returns int8[]
+volatile strict security definer set search_path = pg_catalog, pg_temp
+language c as 'MODULE_PATHNAME', 'apply_part_wrapper';
+
 create function syncjournal.describe_set(data bytea) returns jsonb
 immutable strict parallel safe
 language c as 'MODULE_PATHNAME', 'describe_set_wrapper';

@@ -51,7 +51,7 @@ grant execute on function
     syncjournal.note_error(text, text),
     syncjournal.ensure_publication(), syncjournal.prune(),
     syncjournal.prep_sync(text, text, text[], text[], boolean),
-    syncjournal.apply(bytea, boolean, boolean),
+    syncjournal.apply(bytea, boolean, boolean), syncjournal.apply_part(bytea, boolean),
     syncjournal.describe_set(bytea), syncjournal.digest(regclass, int4, bytea),
     syncjournal.retry_due_quarantine(),
     syncjournal.resolve_conflict(int8, text, jsonb),

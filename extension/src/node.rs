@@ -1,8 +1,10 @@
 //! Which node this database is: the tag that goes into every version written here.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
+use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
@@ -10,6 +12,7 @@ use pgrx::prelude::*;
 use uuid::Uuid;
 
 use crate::error::{Failure, is_copy, not_installed};
+use crate::layout;
 use crate::pg::table::{Found, Key, Table};
 use crate::pg::{catalog, invalidation};
 
@@ -20,8 +23,28 @@ struct Known {
     table: Oid,
 }
 
+/// Nodes as they were read, until somebody writes one of their tables.
+#[derive(Debug, Default)]
+struct Read {
+    here: Option<Rc<Node>>,
+    known: Vec<Rc<Node>>,
+    tables: Vec<Oid>,
+}
+
+impl Read {
+    fn came_from(&mut self, table: Oid) {
+        if !self.tables.contains(&table) {
+            self.tables.push(table);
+        }
+    }
+}
+
+/// More are not kept.
+const MOST_READ: usize = 64;
+
 thread_local! {
     static KNOWN: Cell<Option<Known>> = const { Cell::new(None) };
+    static READ: ManuallyDrop<RefCell<Read>> = ManuallyDrop::new(RefCell::new(Read::default()));
 }
 
 /// The tag of this database's node; an error where it has none yet.
@@ -43,23 +66,46 @@ pub struct Node {
 }
 
 /// This database; an error where it is a copy of the one that got this identity.
-pub fn here() -> Node {
+pub fn here() -> Rc<Node> {
+    layout::refresh();
+    if let Some(here) = READ.with(|read| read.borrow().here.clone()) {
+        return here;
+    }
     let local = local().unwrap_or_else(|| unnamed());
     let node = known(local.node_id).unwrap_or_else(|| unnamed());
     if local.database != catalog::own_database() || local.system != catalog::own_system() {
         is_copy(&node.name).raise();
     }
+    READ.with(|read| {
+        let mut read = read.borrow_mut();
+        read.here = Some(Rc::clone(&node));
+        read.came_from(local.table);
+    });
     node
 }
 
 /// What is known of a node.
-pub fn known(node_id: Uuid) -> Option<Node> {
-    let (nodes, _) = open(c"known_node");
-    nodes.equal(nodes.primary_key(), &[(1, Key::Uuid(node_id.as_bytes()))], |row| {
+pub fn known(node_id: Uuid) -> Option<Rc<Node>> {
+    layout::refresh();
+    let is_it = |node: &&Rc<Node>| node.node_id == node_id;
+    let known = READ.with(|read| read.borrow().known.iter().find(is_it).cloned());
+    if known.is_some() {
+        return known;
+    }
+    let (nodes, table) = open(c"known_node");
+    let node = nodes.equal(nodes.primary_key(), &[(1, Key::Uuid(node_id.as_bytes()))], |row| {
         let name = row.text(3).unwrap_or_default();
         let tag = row.int4(2).unwrap_or_default() as u32;
-        ControlFlow::Break(Node { node_id, tag, name })
-    })
+        ControlFlow::Break(Rc::new(Node { node_id, tag, name }))
+    })?;
+    READ.with(|read| {
+        let mut read = read.borrow_mut();
+        if read.known.len() < MOST_READ {
+            read.known.push(Rc::clone(&node));
+            read.came_from(table);
+        }
+    });
+    Some(node)
 }
 
 fn read() -> Option<Known> {
@@ -108,11 +154,17 @@ fn unnamed() -> ! {
     .raise()
 }
 
-/// Forgets the tag where the given relation is the one that it came from; all forget on `None`.
+/// Forgets what came from the given relation; all is forgotten on `None`.
 pub fn forget(relation: Option<Oid>) {
     if relation.is_none() || KNOWN.get().is_some_and(|known| Some(known.table) == relation) {
         KNOWN.set(None);
     }
+    READ.with(|read| {
+        let mut read = read.borrow_mut();
+        if relation.is_none_or(|relation| read.tables.contains(&relation)) {
+            *read = Read::default();
+        }
+    });
 }
 
 /// To be called by whoever writes `local_node`: every backend reads it anew from the commit on.

@@ -43,11 +43,7 @@ impl Target {
         let database = Database::connect(node, name).await?;
         let apply = database
             .session
-            .prepare(
-                "select a.entries, a.inserted, a.updated, a.deleted, a.skipped, a.conflicts,
-                        a.quarantined
-                 from syncjournal.apply($1, allow_backward => $2) a",
-            )
+            .prepare("select syncjournal.apply_part($1, $2)")
             .await
             .map_err(|error| database.explain(error))?;
         let written = database
@@ -291,16 +287,13 @@ fn refusal(error: tokio_postgres::Error) -> Error {
     error
 }
 
-fn totals_of(row: &Row) -> std::result::Result<Totals, tokio_postgres::Error> {
-    Ok(Totals {
-        entries: row.try_get(0)?,
-        inserted: row.try_get(1)?,
-        updated: row.try_get(2)?,
-        deleted: row.try_get(3)?,
-        skipped: row.try_get(4)?,
-        conflicts: row.try_get(5)?,
-        quarantined: row.try_get(6)?,
-    })
+/// From what `apply_part` gives back.
+fn totals_of(row: &Row) -> Result<Totals> {
+    let numbers: Vec<i64> = row.try_get(0)?;
+    let numbers = <[i64; 7]>::try_from(numbers);
+    let [entries, inserted, updated, deleted, skipped, conflicts, quarantined] =
+        numbers.map_err(|_| Error::protocol("apply_part gives other numbers than are known"))?;
+    Ok(Totals { entries, inserted, updated, deleted, skipped, conflicts, quarantined })
 }
 
 fn row_ahead(row: &Row) -> std::result::Result<RowAhead, tokio_postgres::Error> {

@@ -101,7 +101,7 @@ impl Table {
     pub fn open(target: Target, peer_id: i16, place: String) -> Self {
         Self {
             tombstones: Tombstones::of(target.relation_id),
-            past: Past::of(target.relation_id, target.layout()),
+            past: Past::of(&target),
             rules: TableRules::of(&target),
             truncations: Truncations::of(target.relation_id),
             inbox: Inbox::of(target.relation_id),

@@ -41,7 +41,7 @@ pub mod set_error;
 mod settle;
 mod skipped;
 mod slices;
-mod source;
+pub mod source;
 mod state;
 mod target;
 mod tombstones;
@@ -86,12 +86,8 @@ fn apply(
         name!(quarantined, i64),
     ),
 > {
-    let part = SetPart::parse(data).unwrap_or_else(|error| set_error::raise(&error));
-    if first_copy::is_chunk(&part.header) {
-        let hint = "Chunks of a first copy go through syncjournal-agent clone.";
-        first_copy::not_a_chunk("the value is a chunk of a first copy and no sync set", hint);
-    }
-    let work = || apply_part(&part, data.len(), allow_backward);
+    let part = parse(data);
+    let work = || apply_parsed(&part, data.len(), allow_backward);
     let done = if dry_run { subtransaction::rolled_back(work) } else { work() };
     let Header { set_id, source, .. } = &part.header;
     let row = (
@@ -108,7 +104,24 @@ fn apply(
     TableIterator::once(row)
 }
 
-fn apply_part(part: &SetPart<'_>, bytes: usize, allow_backward: bool) -> Outcome {
+/// Applies one part of a set: the numbers of `apply`, in its order.
+#[pg_extern(volatile, strict)]
+fn apply_part(data: &[u8], allow_backward: bool) -> Vec<i64> {
+    let done = apply_parsed(&parse(data), data.len(), allow_backward);
+    let Outcome { entries, inserted, updated, deleted, skipped, conflicts, quarantined } = done;
+    vec![entries, inserted, updated, deleted, skipped, conflicts, quarantined]
+}
+
+fn parse(data: &[u8]) -> SetPart<'_> {
+    let part = SetPart::parse(data).unwrap_or_else(|error| set_error::raise(&error));
+    if first_copy::is_chunk(&part.header) {
+        let hint = "Chunks of a first copy go through syncjournal-agent clone.";
+        first_copy::not_a_chunk("the value is a chunk of a first copy and no sync set", hint);
+    }
+    part
+}
+
+fn apply_parsed(part: &SetPart<'_>, bytes: usize, allow_backward: bool) -> Outcome {
     let header = &part.header;
     let source = source::admit(header, allow_backward);
     if header.terms.switched_off {

@@ -2,21 +2,24 @@
 //! has here.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use syncjournal_core::merge::{Change, ColumnChange, Found, Value, Write};
-use syncjournal_core::{Entry, HybridTime, Operation, RelationLayout, RowId, Version, frame};
+use syncjournal_core::{Entry, HybridTime, Operation, RowId, Version, frame};
 
 use super::skipped;
+use super::target::Target;
 use crate::error::corrupted;
-use crate::{journal, layout};
+use crate::journal;
+use crate::layout::{self, StoredLayout};
 
 /// Reads the past of rows of one table.
 #[derive(Debug)]
 pub struct Past {
     relation_id: i32,
     /// The layout in which writes are given.
-    layout: RelationLayout,
+    layout: Rc<StoredLayout>,
     /// For each layout of the journal the columns here, none where the column is gone.
     places: HashMap<i32, Vec<Option<usize>>>,
     /// Up to here the journal may have been pruned; looked up when first asked for.
@@ -24,13 +27,14 @@ pub struct Past {
 }
 
 impl Past {
-    pub fn of(relation_id: i32, layout: &RelationLayout) -> Self {
-        Self { relation_id, layout: layout.clone(), places: HashMap::new(), horizon: None }
+    pub fn of(target: &Target) -> Self {
+        let (relation_id, layout) = (target.relation_id, layout::by_id(target.layout_id));
+        Self { relation_id, layout, places: HashMap::new(), horizon: None }
     }
 
     /// Columns of the table's layout.
     pub fn columns(&self) -> usize {
-        self.layout.columns.len()
+        self.layout.definition.columns.len()
     }
 
     /// Looks an entry of the row up.
@@ -80,9 +84,10 @@ impl Past {
         let Self { layout, places, .. } = self;
         places.entry(layout_id).or_insert_with(|| {
             let stored = layout::by_id(layout_id);
+            let here = &layout.definition;
             let place = |there: &syncjournal_core::Column| {
-                let place = layout.position(&there.name)?;
-                let here = &layout.columns[place];
+                let place = here.position(&there.name)?;
+                let here = &here.columns[place];
                 (here.type_name == there.type_name && here.format == there.format).then_some(place)
             };
             stored.definition.columns.iter().map(place).collect()

@@ -1,9 +1,12 @@
 //! Who sends, and whether it may: the checks of a part's header against what is known here.
 
+use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::Oid;
 use syncjournal_core::operations::Restriction;
 use syncjournal_core::pattern::Selection;
 use syncjournal_core::wire::{Header, NodeInfo};
@@ -12,6 +15,7 @@ use uuid::Uuid;
 use super::foreign_keys::ForeignKeys;
 use super::gates;
 use crate::error::{Failure, not_installed};
+use crate::layout;
 use crate::node::{self, Node};
 use crate::pg::catalog;
 use crate::pg::query::{self, Arg, Row, View};
@@ -79,7 +83,7 @@ pub fn admit(header: &Header, allow_backward: bool) -> Source {
     }
     gates::check_rank(header, allow_backward);
     let source = registered(header);
-    let as_told = |known: Node| known.tag == from.tag && known.name == from.name;
+    let as_told = |known: Rc<Node>| known.tag == from.tag && known.name == from.name;
     if !node::known(from.node_id).is_some_and(as_told) {
         remember(header);
     }
@@ -122,6 +126,7 @@ fn check_destination(header: &Header, here: &Node) {
 }
 
 /// A row of `registered_peer`.
+#[derive(Clone, Debug)]
 struct Registered {
     peer_id: i16,
     include: Vec<String>,
@@ -134,16 +139,45 @@ struct Registered {
     restrictions: Vec<Restriction>,
 }
 
+/// A peer as it was read, until somebody writes one of the tables: a stream asks for the same one over
+/// and over.
+#[derive(Debug)]
+struct Read {
+    node: Uuid,
+    peer: Registered,
+    tables: [Oid; 2],
+}
+
+thread_local! {
+    static READ: ManuallyDrop<RefCell<Option<Read>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
+}
+
+/// Forgets what came from the given relation; all is forgotten on `None`.
+pub fn forget(relation: Option<Oid>) {
+    READ.with(|read| {
+        let mut read = read.borrow_mut();
+        read.take_if(|read| relation.is_none_or(|relation| read.tables.contains(&relation)));
+    });
+}
+
 /// The peer that has this node already, where no operation is restricted.
 fn known_peer(node: Uuid) -> Option<Registered> {
-    let open =
-        |name| Table::read(catalog::own_relation(name).unwrap_or_else(|| not_installed().raise()));
-    if open(c"peer_restriction").has_rows() {
+    layout::refresh();
+    let is_it = |read: &&Read| read.node == node;
+    let known =
+        READ.with(|read| read.borrow().as_ref().filter(is_it).map(|read| read.peer.clone()));
+    if known.is_some() {
+        return known;
+    }
+    let tables = [c"registered_peer", c"peer_restriction"]
+        .map(|name| catalog::own_relation(name).unwrap_or_else(|| not_installed().raise()));
+    let [table, restrictions] = tables.map(Table::read);
+    if restrictions.has_rows() {
         return None;
     }
-    let table = open(c"registered_peer");
     let index = table.index_on(&[3])?;
-    table.equal(index, &[(3, Key::Uuid(node.as_bytes()))], |row| {
+    let peer = table.equal(index, &[(3, Key::Uuid(node.as_bytes()))], |row| {
         ControlFlow::Break(Registered {
             peer_id: row.int2(1).unwrap_or_default(),
             include: row.texts(4),
@@ -155,7 +189,10 @@ fn known_peer(node: Uuid) -> Option<Registered> {
             stop_on: row.texts(9),
             restrictions: Vec::new(),
         })
-    })
+    })?;
+    let read = Read { node, peer: peer.clone(), tables };
+    READ.with(|known| known.replace(Some(read)));
+    Some(peer)
 }
 
 /// The source as a peer of ours: by its node, or by its name where the node was not known yet.

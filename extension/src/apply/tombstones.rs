@@ -22,8 +22,8 @@ pub struct Tombstones {
     probe: Probe,
     /// Whether the table has any: most have none, and then no row needs to be looked up.
     any: bool,
-    /// The moment before that was looked up.
-    asked: Moment,
+    /// The moment before that was looked up; none: it was not yet.
+    asked: Option<Moment>,
     /// Those of before: what it has read holds as long as nobody has ended a transaction.
     reader: StoneReader,
     /// None: the row has come back.
@@ -34,14 +34,11 @@ pub struct Tombstones {
 
 impl Tombstones {
     pub fn of(relation_id: i32) -> Self {
-        let asked = Moment::now();
         let relid = catalog::own_relation(c"tombstone");
         let probe = relid.and_then(Probe::numbered).unwrap_or_else(|| not_installed().raise());
-        let (reader, any) = (StoneReader::of(relation_id, Pace::APPLY), false);
+        let (reader, any, asked) = (StoneReader::of(relation_id, Pace::APPLY), false, None);
         let (fresh, unheld) = Default::default();
-        let mut stones = Self { relation_id, probe, any, asked, reader, fresh, unheld };
-        stones.look_again();
-        stones
+        Self { relation_id, probe, any, asked, reader, fresh, unheld }
     }
 
     fn look_again(&mut self) {
@@ -55,7 +52,7 @@ impl Tombstones {
         if let Some(version) = self.fresh.get(&row) {
             return *version;
         }
-        let now = Moment::now();
+        let now = Some(Moment::now());
         if self.asked != now {
             self.asked = now;
             self.look_again();

@@ -83,25 +83,22 @@ impl Gap {
     }
 }
 
-/// Frames that come one after the other mostly fall into one gap: looked for at the second that is
+/// Frames that come one after the other mostly fall into one gap: looked for at the first that is
 /// missing, and then not before so many more.
-const SECOND: usize = 2;
 const NOT_BEFORE: usize = 32;
 
 impl FrameIds {
     /// Opens the look-up for the rest of the call.
     pub fn open() -> Self {
         let (segments, probes, home) = (Vec::new(), Vec::new(), Home::here());
-        let missed = Some(NOT_BEFORE - SECOND);
+        let missed = Some(NOT_BEFORE - 1);
         Self { segments, probes, home, gap: None, shared: None, missed }
     }
 
-    fn find_gap(&mut self, id: Version) {
-        let mut gap = Gap { above: None, below: None, asked: Gap::now() };
+    fn find_gap(&mut self, id: Version, above: Option<Version>, asked: [u64; 2]) {
+        let mut gap = Gap { above, below: None, asked };
         for probe in &mut self.probes {
-            let next = probe.neighbours(id.to_bytes());
-            let [above, below] = next.map(|uuid| uuid.map(Version::from_bytes));
-            gap.above = gap.above.max(above);
+            let below = probe.least_from(id.to_bytes()).map(Version::from_bytes);
             gap.below = [gap.below, below].into_iter().flatten().min();
         }
         self.gap = Some(gap);
@@ -114,9 +111,16 @@ impl FrameIds {
         if self.gap.is_some_and(|gap| gap.has(id)) {
             return None;
         }
-        let held = self.probes.iter_mut().filter_map(|probe| entries_in(probe, id)).max();
+        let asked = Gap::now();
+        let (mut held, mut above) = (None, None);
+        for probe in &mut self.probes {
+            match look_in(probe, id) {
+                Ok(entries) => held = held.max(Some(entries)),
+                Err(last) => above = above.max(last),
+            }
+        }
         if held.is_none() {
-            self.miss(id);
+            self.miss(id, above, asked);
         }
         held
     }
@@ -126,12 +130,12 @@ impl FrameIds {
         (self.gap, self.missed) = (None, None);
     }
 
-    fn miss(&mut self, id: Version) {
+    fn miss(&mut self, id: Version, above: Option<Version>, asked: [u64; 2]) {
         let missed = self.missed.map(|missed| missed + 1);
         self.missed = missed;
         if missed.is_some_and(|missed| missed >= NOT_BEFORE) {
             self.missed = Some(0);
-            self.find_gap(id);
+            self.find_gap(id, above, asked);
         }
     }
 
@@ -174,28 +178,32 @@ impl Stored {
     }
 }
 
-/// The number of entries of the frame of this id, where it is in the segment.
-fn entries_in(probe: &mut Probe, id: Version) -> Option<u64> {
-    let of_first = |row: &Columns| {
-        let others = bundle::entries(id, &row.bytes(BUNDLED));
-        let others = others.unwrap_or_else(|error| damaged(id, &error));
-        u64::try_from(row.int4(ENTRIES)).unwrap_or_default().saturating_sub(others)
-    };
-    let held = probe.read(id.to_bytes(), of_first);
-    // The first frame of its prefix stands behind no other.
-    if held.is_some() || id.index() == 0 {
-        return held;
-    }
-    let mut held = None;
+/// The number of entries of the frame of this id, where it is in the segment; else the segment's last
+/// row that is not above it.
+fn look_in(probe: &mut Probe, id: Version) -> Result<u64, Option<Version>> {
+    let mut answer = Err(None);
     probe.down_from(id.to_bytes(), |row| {
         let first = Version::from_bytes(row.uuid(FRAME));
+        if answer == Err(None) {
+            answer = Err(Some(first));
+        }
         if first.prefix() != id.prefix() {
             return ControlFlow::Break(());
         }
-        held = member(first, &row.bytes(BUNDLED), id).map(|member| u64::from(member.entries));
-        if held.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let bundled = row.bytes(BUNDLED);
+        let held = if first == id {
+            let others = bundle::entries(id, &bundled);
+            let others = others.unwrap_or_else(|error| damaged(id, &error));
+            let all = u64::try_from(row.int4(ENTRIES)).unwrap_or_default();
+            Some(all.saturating_sub(others))
+        } else {
+            member(first, &bundled, id).map(|member| u64::from(member.entries))
+        };
+        let Some(held) = held else { return ControlFlow::Continue(()) };
+        answer = Ok(held);
+        ControlFlow::Break(())
     });
-    held
+    answer
 }
 
 /// The frame of this id among those that stand behind the first of a row.

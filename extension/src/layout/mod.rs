@@ -18,6 +18,7 @@ mod tracked;
 pub use stored::{StoredLayout, by_id, register};
 pub use tracked::{Tracked, missing_identity, owner_of, table_of, tracked};
 
+use crate::apply::source;
 use crate::pg::invalidation::{self, Stale};
 use crate::{journal, node};
 
@@ -28,11 +29,13 @@ pub fn refresh() {
         Stale::Everything => {
             tracked::forget_all();
             node::forget(None);
+            source::forget(None);
         }
         Stale::Relations(relations) => {
             for relation in relations {
                 tracked::forget(relation);
                 node::forget(Some(relation));
+                source::forget(Some(relation));
             }
         }
     }

@@ -20,8 +20,13 @@ pub struct StoredLayout {
     pub definition: RelationLayout,
 }
 
+type Number = (i32, Option<i32>);
+
 thread_local! {
     static BY_ID: ManuallyDrop<RefCell<HashMap<i32, Rc<StoredLayout>>>> =
+        ManuallyDrop::new(RefCell::new(HashMap::new()));
+    /// The number of a layout by its fingerprint, and the relation that it describes.
+    static BY_FINGERPRINT: ManuallyDrop<RefCell<HashMap<[u8; 16], Number>>> =
         ManuallyDrop::new(RefCell::new(HashMap::new()));
     /// Whether this transaction has registered a layout, which its end may take away.
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
@@ -55,18 +60,22 @@ pub fn by_id(layout_id: i32) -> Rc<StoredLayout> {
 /// The number of a layout, which is written down if it is new. `relation_id` is the tracked
 /// relation of this database that it describes, if any.
 pub fn register(layout: &RelationLayout, relation_id: Option<i32>) -> i32 {
+    super::refresh();
     let fingerprint = layout.fingerprint().0;
-    match find(&fingerprint) {
-        Some((layout_id, known)) if relation_id.is_none() || known == relation_id => layout_id,
-        _ => {
-            write(layout, fingerprint, relation_id);
-            let written = find(&fingerprint);
-            written.unwrap_or_else(|| corrupted("a layout was not stored").raise()).0
-        }
+    let is_it = |(_, known): &Number| relation_id.is_none() || *known == relation_id;
+    let known = BY_FINGERPRINT.with(|cache| cache.borrow().get(&fingerprint).copied());
+    if let Some((layout_id, _)) = known.filter(is_it) {
+        return layout_id;
     }
+    let found = find(&fingerprint).filter(is_it).unwrap_or_else(|| {
+        write(layout, fingerprint, relation_id);
+        find(&fingerprint).unwrap_or_else(|| corrupted("a layout was not stored").raise())
+    });
+    BY_FINGERPRINT.with(|cache| cache.borrow_mut().insert(fingerprint, found));
+    found.0
 }
 
-fn find(fingerprint: &[u8; 16]) -> Option<(i32, Option<i32>)> {
+fn find(fingerprint: &[u8; 16]) -> Option<Number> {
     let table = open();
     let index = table.index_on(&[2]).unwrap_or_else(|| not_installed().raise());
     table.equal(index, &[(2, Key::Uuid(fingerprint))], |row| {
@@ -98,6 +107,7 @@ fn write(layout: &RelationLayout, fingerprint: [u8; 16], relation_id: Option<i32
 
 pub fn forget_all() {
     BY_ID.with(|cache| cache.borrow_mut().clear());
+    BY_FINGERPRINT.with(|cache| cache.borrow_mut().clear());
 }
 
 /// Whether this transaction has registered a layout.

@@ -3,10 +3,14 @@
 //! The callback may come at almost any moment, in the middle of a look-up too: it only sets flags.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::mem::ManuallyDrop;
 use std::sync::Once;
 
 use pgrx::pg_sys::{self, Oid};
+use pgrx::prelude::*;
+
+use crate::pg::trigger::Firing;
 
 /// More than this many at once and all is forgotten: a change of schema, not the usual day.
 const MAX_PENDING: usize = 64;
@@ -66,4 +70,13 @@ pub fn take() -> Stale {
 pub fn announce(relid: Oid) {
     // SAFETY: queues a message; raises an ordinary error where there is no such relation.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relid) };
+}
+
+/// On a table of ours of which backends keep what they have read.
+#[pg_trigger]
+fn trigger_announce<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, Infallible> {
+    announce(Firing::of(trigger).relid());
+    Ok(None)
 }

@@ -94,10 +94,9 @@ impl Probe {
         self.look(Some(number), uuid, Match::AtLeast, |_| ()).is_some()
     }
 
-    /// The uuids next to this one among those in column 1: the greatest that is not above it, and the
-    /// least that is not below.
-    pub fn neighbours(&mut self, uuid: [u8; 16]) -> [Option<[u8; 16]>; 2] {
-        [Match::AtMost, Match::AtLeast].map(|of| self.look(None, uuid, of, |row| row.uuid(1)))
+    /// The least uuid in column 1 that is not below this one.
+    pub fn least_from(&mut self, uuid: [u8; 16]) -> Option<[u8; 16]> {
+        self.look(None, uuid, Match::AtLeast, |row| row.uuid(1))
     }
 
     /// Visits the rows whose uuid is this one or a lower, the greatest first.

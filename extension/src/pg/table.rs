@@ -273,6 +273,14 @@ impl Table {
         });
     }
 
+    /// Whether the table has no page, as one has to which no row was ever written: no index need be
+    /// opened to find none.
+    fn is_blank(&self) -> bool {
+        let main = pg_sys::ForkNumber::MAIN_FORKNUM;
+        // SAFETY: the relation is open.
+        unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.relation, main) == 0 }
+    }
+
     fn each_tuple(
         &self,
         snapshot: pg_sys::Snapshot,
@@ -280,6 +288,9 @@ impl Table {
         keys: &[(i16, u16, Key<'_>)],
         mut visit: impl FnMut(pg_sys::HeapTuple) -> ControlFlow<()>,
     ) {
+        if self.is_blank() {
+            return;
+        }
         // SAFETY: index and scan are closed below; on an error the transaction's end does. The
         // keys outlive the scan, and a found row is only looked at within `visit`.
         unsafe {
