@@ -94,7 +94,7 @@ create table syncjournal.peer_activity (
     last_sync_at timestamptz,
     last_error text,
     last_error_at timestamptz
-) with (fillfactor = 50);
+) with (fillfactor = 10); -- Each call changes a row: with so much to be free, a page is tidied after a few.
 
 select pg_catalog.pg_extension_config_dump('syncjournal.registered_peer', '');
 select pg_catalog.pg_extension_config_dump('syncjournal.registered_peer_peer_id_seq', '');

@@ -438,3 +438,44 @@ fn entries_from_the_future_are_refused() {
     session.exec("reset syncjournal.max_clock_skew");
     apply_set(&branch, &parts);
 }
+
+/// What a session keeps of nodes and peers from call to call follows what others write, and what it takes
+/// back itself.
+#[test]
+fn a_session_that_goes_on_applying_sees_what_others_change_of_its_peer() {
+    let (hq, branch) = offices();
+    let mut session = branch.session();
+    let made = |n: i32| {
+        hq.exec(&format!("insert into item values ({n}, 'item {n}', null)"));
+        prepare_set(&hq, &branch, "changes").remove(0)
+    };
+    let numbers = |session: &mut Session, part: &[u8]| -> Vec<i64> {
+        session.query_one_with("select syncjournal.apply_part($1, false)", &[&part])
+    };
+    let alter = |what: &str| format!("select syncjournal.alter_peer('hq', {what})");
+
+    assert_eq!(numbers(&mut session, &made(1)), [1, 1, 0, 0, 0, 0, 0]);
+    branch.exec(&alter("active => false"));
+    assert_eq!(apply_error(&mut session, &made(2)).sqlstate, "55000");
+    branch.exec(&alter("active => true, exclude => '{public.item}'"));
+    assert_eq!(numbers(&mut session, &made(3))[1], 0, "the table is not taken");
+    branch.exec(&alter("exclude => '{}'"));
+    branch.exec("select syncjournal.restrict_peer('hq', 'public.item', '{update}')");
+    assert_eq!(numbers(&mut session, &made(4))[1], 0, "an insert is not permitted");
+    branch.exec("select syncjournal.restrict_peer('hq', 'public.item', null)");
+
+    let part = made(5);
+    session.exec("begin; savepoint here");
+    session.exec(&alter("active => false"));
+    assert_eq!(apply_error(&mut session, &part).sqlstate, "55000");
+    session.exec("rollback to here");
+    assert_eq!(numbers(&mut session, &part)[1], 1, "what was not permitted is journaled");
+    session.exec("rollback");
+    assert_eq!(numbers(&mut session, &part)[1], 1);
+
+    branch.exec("delete from syncjournal.known_node where node_name = 'hq'");
+    assert_eq!(numbers(&mut session, &part)[4], 5, "they are here");
+    let known: i64 =
+        branch.query_one("select count(*) from syncjournal.known_node where node_name = 'hq'");
+    assert_eq!(known, 1, "the node is noted anew");
+}

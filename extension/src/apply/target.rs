@@ -130,8 +130,9 @@ impl Target {
     fn open_leaf(&self, table: OpenTable, root: Option<&OpenTable>) -> Leaf {
         let tracked = layout::tracked(table.oid())
             .unwrap_or_else(|| corrupted("a partition of a tracked table is not known").raise());
-        let identity = i16::try_from(tracked.identity).unwrap_or(i16::MAX);
-        let index = table.index_on(identity).unwrap_or_else(|| {
+        let index = || table.index_on(i16::try_from(tracked.identity).unwrap_or(i16::MAX));
+        let index = tracked.identity_index.get_or_init(index);
+        let index = index.unwrap_or_else(|| {
             let name = catalog::qualified_name(table.oid());
             Failure::new(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
@@ -155,18 +156,17 @@ impl Target {
         });
         let ours = Ours { identity: tracked.identity, version: tracked.version };
         let writer = RowWriter::open(table, index, ours, tracked.run_triggers);
-        let keys = self.keys.as_ref();
-        let watcher = keys.and_then(|keys| Watcher::of(keys, tracked.relid));
+        let watcher = self.keys.as_ref().and_then(|keys| Watcher::of(keys, tracked.relid));
         Leaf { writer, tracked, defaults, watcher, of_root }
     }
 
-    /// Closes, and gives the rows whose unique and exclusion constraints are still to be checked.
-    #[must_use]
     /// Whether code of the users' runs with a change of the table.
     pub fn has_triggers(&self) -> bool {
         self.leaves.iter().any(|leaf| leaf.writer.has_triggers())
     }
 
+    /// Closes, and gives the rows whose unique and exclusion constraints are still to be checked.
+    #[must_use]
     pub fn close(self) -> Vec<Suspect> {
         let mut suspects = Vec::new();
         for leaf in self.leaves {

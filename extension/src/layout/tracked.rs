@@ -1,7 +1,7 @@
 //! How the triggers read the rows of a relation: the columns of its layout where they stand in
 //! this table, which may be a partition whose columns stand elsewhere than its root's.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
@@ -39,6 +39,8 @@ pub struct Tracked {
     pub natts: usize,
     /// Number of the column that holds the row's identity.
     pub identity: usize,
+    /// The index by which rows are found, as `OpenTable::index_on` says, when it was first asked for.
+    pub identity_index: OnceCell<Option<Oid>>,
     /// Whether `track` added it, so that new rows get theirs from the trigger.
     pub identity_added: bool,
     /// Number of the column `sync_version`.
@@ -117,6 +119,7 @@ fn build(relid: Oid) -> Option<Tracked> {
         layout_id,
         natts: shape.natts,
         identity,
+        identity_index: OnceCell::new(),
         identity_added: tracking.selection.identity_added,
         version: attribute(&shape, VERSION_COLUMN).number,
         needs_settings: columns.iter().any(|column| column.codec.needs_settings()),
